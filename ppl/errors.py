@@ -1,0 +1,64 @@
+"""Every error that the library raises on purpose.
+
+A message says what failed, what was expected, what was received and what to try.
+"""
+
+
+class PplError(Exception):
+    """Root of the library's errors."""
+
+
+class BackendError(PplError):
+    """A backend is unknown, incomplete, or its library is not installed."""
+
+
+class GapError(BackendError, NotImplementedError):
+    """The active backend declares that it lacks this feature; the reason stands in its ``gaps``."""
+
+
+class HandlerError(PplError, ValueError):
+    """An effect handler was built or used wrongly."""
+
+
+class SiteError(PplError, ValueError):
+    """A sample, param or factor site is inconsistent: its name, shape, type or value."""
+
+
+class DuplicateSite(SiteError):
+    """Two sites of one trace share a name."""
+
+
+class PlateError(SiteError):
+    """A plate is inconsistent: its size, its dimension or its use."""
+
+
+class PlateCollision(PlateError):
+    """Two active plates claim the same dimension, or one plate is entered twice."""
+
+
+class ShapeError(SiteError):
+    """Shapes do not fit: a batch dimension that no plate declares, or operands that do not broadcast."""
+
+
+class ConstraintError(PplError, ValueError):
+    """A parameter or a value lies outside its constraint."""
+
+
+class RandomKeyError(PplError, RuntimeError):
+    """A draw inside compiled code found no random key."""
+
+
+class ParamError(PplError, ValueError):
+    """A parameter is unknown, changed its shape or constraint, or its file is damaged."""
+
+
+class InferenceError(PplError, ValueError):
+    """An inference algorithm was configured or used wrongly."""
+
+
+class InitializationError(InferenceError):
+    """No point of finite log density and gradient was found to start from."""
+
+
+class PplWarning(UserWarning):
+    """Root of the library's warnings."""

@@ -1,0 +1,54 @@
+"""Functions written once over the others; a backend's ``ops`` may override one by name where it measurably wins."""
+
+from ppl.ops import elementwise, reduce, shaping
+from ppl.ops.dispatch import derived
+
+
+@derived
+def sum_rightmost(x, num_dims):
+    """Return ``x`` summed over its last ``num_dims`` axes."""
+    if num_dims == 0 or shaping.ndim(x) == 0:
+        return x
+    return reduce.sum(x, axis=tuple(range(-num_dims, 0)))
+
+
+@derived
+def safe_log(x):
+    """Return ``log(x)`` with the gradient of the smallest normal number below it, so that ``x = 0`` gives no NaN."""
+    return elementwise.log(elementwise.clip(x, min=shaping.finfo(x).tiny))
+
+
+@derived
+def clip_probs(probs):
+    """Return probabilities moved off 0 and 1 by one machine epsilon."""
+    eps = shaping.finfo(probs).eps
+    return elementwise.clip(probs, min=eps, max=1.0 - eps)
+
+
+@derived
+def vector_to_tril(vector, diagonal=-1):
+    """Return lower triangular matrices whose entries, row by row up to the ``diagonal``-th diagonal, are ``vector``.
+
+    :param vector: shape ``(..., m)`` with ``m`` the number of entries of the triangle.
+    """
+    size = shaping.shape(vector)[-1]
+    n = _side_of_triangle(size, diagonal)
+    order = {(i, j): k for k, (i, j) in enumerate((i, j) for i in range(n) for j in range(i + diagonal + 1))}
+    positions = [[order.get((i, j), size) for j in range(n)] for i in range(n)]
+    padded = shaping.concat([vector, shaping.zeros_like(vector[..., :1])], axis=-1)
+    return shaping.take(padded, shaping.array(positions, dtype="int64"), axis=-1)
+
+
+def _side_of_triangle(size, diagonal):
+    """Return the side ``n`` of the matrix whose triangle up to ``diagonal`` (0 or -1) has ``size`` entries."""
+    side = ((8 * size + 1) ** 0.5 - 1) / 2
+    return round(side) - diagonal
+
+
+@derived
+def tril_to_vector(matrix, diagonal=-1):
+    """Return the entries of the lower triangle of ``matrix``, row by row up to the ``diagonal``-th diagonal."""
+    n = shaping.shape(matrix)[-1]
+    flat = shaping.reshape(matrix, (*shaping.shape(matrix)[:-2], n * n))
+    positions = [i * n + j for i in range(n) for j in range(i + diagonal + 1)]
+    return shaping.take(flat, shaping.array(positions, dtype="int64"), axis=-1)

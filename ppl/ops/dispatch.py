@@ -1,0 +1,49 @@
+"""How a declaration in :mod:`ppl.ops` reaches the active backend's function of the same name."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import TypeVar
+
+from ppl.errors import GapError
+from ppl.registry import active
+
+F = TypeVar("F", bound=Callable)
+
+
+def dispatched(part: str) -> Callable[[F], F]:
+    """Declare a function of the contract: the body is empty, the signature and docstring bind every backend.
+
+    :param part: the field of :class:`ppl.backend.Backend` that implements it.
+    """
+
+    def decorate(declaration: F) -> F:
+        name = declaration.__name__
+
+        @functools.wraps(declaration)
+        def call(*args, **kwargs):
+            backend = active()
+            try:
+                implementation = getattr(getattr(backend, part), name)
+            except AttributeError:
+                reason = backend.gaps.get(name, "the backend does not implement it")
+                raise GapError(f"{part}.{name} is not available on backend {backend.name!r}: {reason}") from None
+            return implementation(*args, **kwargs)
+
+        call.part = part
+        return call
+
+    return decorate
+
+
+def derived(definition: F) -> F:
+    """Mark a function written once over other ops; a backend's ``ops`` may override it by name."""
+    name = definition.__name__
+
+    @functools.wraps(definition)
+    def call(*args, **kwargs):
+        return getattr(active().ops, name, definition)(*args, **kwargs)
+
+    call.generic = definition
+    return call

@@ -1,0 +1,140 @@
+"""Random draws.
+
+A *key* is the source of randomness. On jax it is a typed key (``jax.random.key``) and every draw must get a fresh one;
+on torch it is a ``torch.Generator`` or ``None`` for the global one; on numpy a ``numpy.random.Generator`` or ``None`` for the current
+scope's. ``split`` and ``fold_in`` give new keys on jax and hand the same generator back elsewhere, so shared code is written
+as jax needs it. ``key=None`` on jax takes the next key of the process-wide stream (see :func:`next_key`). ``shape`` is the full
+shape of the result; parameters broadcast to it. ``dtype=None`` is the default floating dtype.
+"""
+
+from ppl.ops.dispatch import dispatched
+
+
+@dispatched("random")
+def key(seed):
+    """Return a fresh key from an int seed (or return ``seed`` if it is a key already)."""
+
+
+@dispatched("random")
+def is_key(value):
+    """Return whether ``value`` is a key of this backend (``None`` is not)."""
+
+
+@dispatched("random")
+def split(key, num=2):
+    """Return a list of ``num`` independent keys."""
+
+
+@dispatched("random")
+def fold_in(key, data):
+    """Return a key that depends on ``key`` and the int or str ``data`` (a str by a stable hash)."""
+
+
+@dispatched("random")
+def next_key(site=None):
+    """Return the next key of the process-wide stream: ``None`` on torch and numpy.
+
+    :param site: the name to show in the error.
+    :raises RandomKeyError: inside a jax trace, where the stream must not be used."""
+
+
+@dispatched("random")
+def set_rng_seed(seed):
+    """Seed everything the backend draws from; Python's and numpy's global generators are seeded by the caller."""
+
+
+@dispatched("random")
+def scope(seed):
+    """Return a context manager inside which draws without a key come from ``seed`` (an int, a key or a state); on leaving,
+    the outer state is restored."""
+
+
+@dispatched("random")
+def get_state(key=None):
+    """Return the state of a key, or of the process-wide stream, as a tree of numpy arrays, ints and strings."""
+
+
+@dispatched("random")
+def from_state(state):
+    """Return the key that :func:`get_state` described."""
+
+
+@dispatched("random")
+def set_state(state):
+    """Restore the process-wide stream."""
+
+
+@dispatched("random")
+def normal(key, shape, dtype=None):
+    """Draw standard normals."""
+
+
+@dispatched("random")
+def uniform(key, shape, dtype=None):
+    """Draw uniforms on [0, 1)."""
+
+
+@dispatched("random")
+def open_uniform(key, shape, dtype=None):
+    """Draw uniforms on the open interval (0, 1): safe to take logarithms of ``u`` and ``1 - u``."""
+
+
+@dispatched("random")
+def exponential(key, shape, dtype=None):
+    """Draw standard exponentials."""
+
+
+@dispatched("random")
+def randint(key, shape, low, high):
+    """Draw integers in ``[low, high)``."""
+
+
+@dispatched("random")
+def bernoulli(key, probs, shape):
+    """Draw 0.0 or 1.0 in the dtype of ``probs``."""
+
+
+@dispatched("random")
+def gamma(key, concentration, shape):
+    """Draw gammas of rate one; the pathwise gradient in ``concentration`` is right."""
+
+
+@dispatched("random")
+def beta(key, concentration1, concentration0, shape):
+    """Draw betas; the pathwise gradients in both concentrations are right."""
+
+
+@dispatched("random")
+def dirichlet(key, concentration, shape):
+    """Draw points of the simplex; ``shape`` includes the event axis; pathwise gradients are right."""
+
+
+@dispatched("random")
+def standard_t(key, df, shape):
+    """Draw Student's t of location 0 and scale 1; the pathwise gradient in ``df`` is right."""
+
+
+@dispatched("random")
+def poisson(key, rate, shape):
+    """Draw Poisson counts in the dtype of ``rate``."""
+
+
+@dispatched("random")
+def binomial(key, total_count, probs, shape):
+    """Draw binomial counts in the dtype of ``probs``; ``total_count`` may be an array."""
+
+
+@dispatched("random")
+def categorical(key, logits, shape):
+    """Draw indices (the library's integer dtype) along the last axis of ``logits``; ``shape`` is the result's,
+    without that axis."""
+
+
+@dispatched("random")
+def permutation(key, n):
+    """Return a random permutation of ``range(n)``."""
+
+
+@dispatched("random")
+def choice(key, n, size):
+    """Draw ``size`` distinct indices of ``range(n)`` in O(size) expected work where the library can."""

@@ -1,0 +1,126 @@
+"""Which backend is active, and how one is found.
+
+The order is: the innermost ``pyro_backend`` block of this context, then ``set_backend``, then the environment variable
+``PPL_BACKEND``, then numpy.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from difflib import get_close_matches
+
+from ppl.backend import PARTS, Backend
+from ppl.errors import BackendError, GapError
+
+ENTRY_POINT_GROUP = "ppl.backends"
+ALIASES = {"pyro": "torch"}
+BUNDLED = {"numpy": "ppl_numpy", "torch": "ppl_torch", "jax": "ppl_jax"}
+INSTALL = {
+    "torch": "pip install 'ppl-generic[torch]'",
+    "jax": "pip install 'ppl-generic[jax]'",
+    "numpy": "pip install numpy scipy autograd",
+}
+
+_loaders: dict[str, Callable[[], Backend]] = {}
+_loaded: dict[str, Backend] = {}
+_default: Backend | None = None
+_scoped: ContextVar[Backend | None] = ContextVar("ppl_backend", default=None)
+
+
+def active() -> Backend:
+    """Return the backend that primitives, ``ops`` and distributions use here and now."""
+    return _scoped.get() or _default or _load_default()
+
+
+def _load_default() -> Backend:
+    global _default
+    _default = load(os.environ.get("PPL_BACKEND") or "numpy")
+    return _default
+
+
+def set_backend(name: str | Backend) -> None:
+    """Make ``name`` the backend of the whole process, outside any ``pyro_backend`` block.
+
+    :raises BackendError: if it is unknown or its library is not installed; the old choice stays.
+    """
+    global _default
+    _default = load(name)
+
+
+@contextmanager
+def using(backend: str | Backend) -> Iterator[Backend]:
+    """Activate ``backend`` for a block, in this thread or task only."""
+    chosen = load(backend)
+    token = _scoped.set(chosen)
+    try:
+        yield chosen
+    finally:
+        _scoped.reset(token)
+
+
+def load(name: str | Backend) -> Backend:
+    """Return the backend called ``name``, importing its package on first use.
+
+    :raises BackendError: if no backend has that name, or its array library is missing.
+    """
+    if isinstance(name, Backend):
+        return name
+    if not isinstance(name, str):
+        raise BackendError(f"a backend is chosen by name or value, got {type(name).__name__}; try one of {names()}")
+    name = ALIASES.get(name, name)
+    if name in _loaded:
+        return _loaded[name]
+    loader = _loaders.get(name) or _find(name)
+    try:
+        backend = loader()
+    except ModuleNotFoundError as error:
+        hint = INSTALL.get(name, f"install the package {error.name!r}")
+        raise BackendError(f"backend {name!r} needs the library {error.name!r}, which is not installed; try: {hint}") from error
+    if not isinstance(backend, Backend):
+        raise BackendError(f"backend {name!r} must be a ppl.backend.Backend value, got {type(backend).__name__}")
+    _loaded[name] = backend
+    return backend
+
+
+def _find(name: str) -> Callable[[], Backend]:
+    for entry_point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
+        if entry_point.name == name:
+            return entry_point.load
+    if name in BUNDLED and importlib.util.find_spec(BUNDLED[name]):
+        return lambda: importlib.import_module(BUNDLED[name]).backend
+    close = get_close_matches(name, names(), n=1)
+    guess = f"; did you mean {close[0]!r}?" if close else ""
+    raise BackendError(f"unknown backend {name!r}; expected one of {', '.join(map(repr, names()))}{guess}")
+
+
+def names() -> list[str]:
+    """Return the names that :func:`load` knows: bundled, registered and advertised by installed packages."""
+    advertised = {entry_point.name for entry_point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)}
+    return sorted(advertised | set(BUNDLED) | set(_loaders) | set(ALIASES))
+
+
+def register(name: str, backend: Backend | Callable[[], Backend]) -> None:
+    """Add a backend under ``name``: a :class:`~ppl.backend.Backend` or a function that returns one on first use.
+
+    :raises BackendError: if a part of the contract is absent; nothing is registered then.
+    """
+    if isinstance(backend, Backend):
+        absent = [part for part in PARTS if getattr(backend, part, None) is None]
+        if absent:
+            raise BackendError(f"backend {name!r} is incomplete: it lacks {', '.join(absent)}")
+        value = backend
+        backend = lambda: value  # noqa: E731
+    _loaded.pop(name, None)
+    _loaders[name] = backend
+
+
+def gap(feature: str) -> GapError | None:
+    """Return the error to raise if the active backend declares a gap for ``feature``, else ``None``."""
+    backend = active()
+    reason = backend.gaps.get(feature)
+    return GapError(f"{feature} is not available on backend {backend.name!r}: {reason}") if reason else None
