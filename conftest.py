@@ -8,6 +8,7 @@ import numpy
 import pytest
 
 LIBRARIES = {"numpy": "numpy", "torch": "torch", "jax": "jax"}
+STRICT = "strict"
 
 
 def pytest_addoption(parser):
@@ -24,29 +25,35 @@ def chosen_backends(config):
 
 
 def pytest_configure(config):
-    for name in chosen_backends(config):
-        if name not in LIBRARIES:
-            raise pytest.UsageError(f"--backends names {name!r}; expected some of {', '.join(LIBRARIES)}")
-        if importlib.util.find_spec(LIBRARIES[name]) is None:
+    chosen = chosen_backends(config)
+    for name in chosen:
+        if name not in (*LIBRARIES, STRICT):
+            raise pytest.UsageError(f"--backends names {name!r}; expected some of {', '.join((*LIBRARIES, STRICT))}")
+        if name in LIBRARIES and importlib.util.find_spec(LIBRARIES[name]) is None:
             raise pytest.UsageError(f"--backends names {name!r}, whose library is not installed")
-    if "jax" in chosen_backends(config):
+    if "jax" in chosen:
         import jax
 
         jax.config.update("jax_enable_x64", True)
         jax.config.update("jax_platforms", config.getoption("--device"))
-    if "torch" in chosen_backends(config) and config.getoption("--device") == "cuda":
+    if "torch" in chosen and config.getoption("--device") == "cuda":
         import torch
 
+        if not torch.cuda.is_available():
+            raise pytest.UsageError("--device cuda: torch finds no CUDA device; expected one, try --device cpu")
         torch.set_default_device("cuda")
 
 
 def pytest_generate_tests(metafunc):
-    if "backend" in metafunc.fixturenames:
-        names = chosen_backends(metafunc.config)
-        only = metafunc.definition.get_closest_marker("backends")
-        if only:
-            names = [name for name in names if name in only.args]
-        metafunc.parametrize("backend", names, indirect=True)
+    if "backend" not in metafunc.fixturenames:
+        return
+    names = chosen_backends(metafunc.config)
+    if metafunc.definition.get_closest_marker("strict") and "numpy" in names:
+        names = [*names, STRICT]
+    only = metafunc.definition.get_closest_marker("backends")
+    if only:
+        names = [name for name in names if name in only.args]
+    metafunc.parametrize("backend", names, indirect=True)
 
 
 def pytest_collection_modifyitems(config, items):
@@ -71,19 +78,30 @@ def rng(seed):
 
 
 @pytest.fixture
+def device(request):
+    """The device that the run was asked to use; numpy arrays are always on the cpu."""
+    return request.config.getoption("--device")
+
+
+@pytest.fixture
 def backend(request, seed):
     """The name of the backend under test, active and in float64 for the length of the test."""
     import ppl
-    from ppl import ops
+    from ppl import ops, registry
 
+    if request.param == STRICT:
+        from ppl.testing import StrictBackend
+
+        registry.register(STRICT, StrictBackend)
     with ppl.pyro_backend(request.param):
         before = ops.default_dtype()
         ops.set_default_dtype("float64")
-        ppl.set_rng_seed(seed)
-        ppl.clear_param_store()
+        ops.random.set_rng_seed(seed)
+        numpy.random.seed(seed)
         random.seed(seed)
+        getattr(ppl, "clear_param_store", lambda: None)()
         try:
             yield request.param
         finally:
             ops.set_default_dtype(before)
-            ppl.clear_param_store()
+            getattr(ppl, "clear_param_store", lambda: None)()

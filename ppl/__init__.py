@@ -1,5 +1,35 @@
 """Probabilistic programs written once, run natively on torch, jax and numpy."""
 
+from ppl import constraints, distributions, handlers, ops, poutine, primitives
 from ppl.generic import pyro_backend, register_backend, set_backend
+from ppl.handlers import condition
+from ppl.params import clear_param_store, get_param_store
+from ppl.primitives import (
+    deterministic,
+    enable_validation,
+    factor,
+    markov,
+    param,
+    plate,
+    sample,
+    set_default_dtype,
+    set_rng_seed,
+    validation_enabled,
+)
 
 __version__ = "0.1.0"
+
+_LAZY = ("contrib", "infer", "optim", "transforms")
+
+__all__ = ["clear_param_store", "condition", "constraints", "contrib", "deterministic", "distributions", "enable_validation",
+           "factor", "get_param_store", "handlers", "infer", "markov", "ops", "optim", "param", "plate", "poutine", "primitives",
+           "pyro_backend", "register_backend", "sample", "set_backend", "set_default_dtype", "set_rng_seed", "transforms",
+           "validation_enabled"]  # fmt: skip
+
+
+def __getattr__(name):
+    if name in _LAZY:
+        import importlib
+
+        return importlib.import_module(f"ppl.{name}")
+    raise AttributeError(f"module 'ppl' has no attribute {name!r}")

@@ -1,0 +1,21 @@
+"""The jax backend: ``jax.numpy`` arrays, explicit typed keys, ``jit`` and ``lax`` control flow."""
+
+from ppl.backend import Backend
+from ppl_jax import autodiff, compile, control, distributions, infer, linalg, nn, ops, optim, random, special
+
+backend = Backend(
+    name="jax",
+    library="jax",
+    ops=ops,
+    special=special,
+    linalg=linalg,
+    random=random,
+    autodiff=autodiff,
+    compile=compile,
+    control=control,
+    distributions=distributions,
+    optim=optim,
+    infer=infer,
+    nn=nn,
+    gaps={},
+)

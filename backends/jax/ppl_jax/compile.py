@@ -1,0 +1,32 @@
+"""Compilation by ``jax.jit``."""
+
+import functools
+import warnings
+
+import jax
+
+from ppl.errors import PplWarning
+
+
+def compile(fn, *example, horizon=None):
+    """Return ``jit(fn)``; a function that branches on array values runs as it is, after one warning."""
+    compiled = jax.jit(fn)
+    fallback = False
+
+    @functools.wraps(fn)
+    def call(*args, **kwargs):
+        nonlocal fallback
+        if fallback:
+            return fn(*args, **kwargs)
+        try:
+            return compiled(*args, **kwargs)
+        except jax.errors.ConcretizationTypeError as error:
+            reason = str(error).split("\n", 1)[0]
+        except jax.errors.TracerArrayConversionError as error:
+            reason = str(error).split("\n", 1)[0]
+        fallback = True
+        name = getattr(fn, "__name__", type(fn).__name__)
+        warnings.warn(f"{name} runs uncompiled on jax: {reason}", PplWarning, stacklevel=2)
+        return fn(*args, **kwargs)
+
+    return call

@@ -1,0 +1,41 @@
+"""Control flow by ``jax.lax``.
+
+Loops whose state holds an array use ``lax`` even outside a trace, so that a loop means the same eagerly and compiled: the
+state keeps its shapes and dtypes. A loop over Python values alone, and a ``cond`` whose predicate is known, are plain Python.
+"""
+
+import jax
+
+
+def _holds_array(*trees):
+    return any(hasattr(leaf, "dtype") for leaf in jax.tree.leaves(trees))
+
+
+def while_loop(cond_fn, body_fn, state):
+    """Repeat ``body_fn`` while ``cond_fn`` holds."""
+    if _holds_array(state):
+        return jax.lax.while_loop(cond_fn, body_fn, state)
+    while cond_fn(state):
+        state = body_fn(state)
+    return state
+
+
+def fori_loop(lower, upper, body_fn, state):
+    """Repeat ``body_fn`` for each index."""
+    if _holds_array(lower, upper, state):
+        return jax.lax.fori_loop(lower, upper, body_fn, state)
+    for i in range(lower, upper):
+        state = body_fn(i, state)
+    return state
+
+
+def scan(fn, init, xs, length=None):
+    """Carry a state along the leading axis of ``xs``."""
+    return jax.lax.scan(fn, init, xs, length=length)
+
+
+def cond(pred, true_fn, false_fn, *operands):
+    """Choose one of two functions."""
+    if isinstance(pred, jax.core.Tracer):
+        return jax.lax.cond(pred, true_fn, false_fn, *operands)
+    return true_fn(*operands) if pred else false_fn(*operands)

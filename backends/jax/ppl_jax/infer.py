@@ -1,0 +1,76 @@
+"""Drivers of inference: repeated steps in one compiled loop, structure found without running anything."""
+
+from contextlib import nullcontext
+
+import jax
+import jax.numpy as jnp
+import numpy
+from jax import lax
+
+ROWS_A_BLOCK = 4096
+
+
+def loop(step, capacity=256):
+    """Return ``run(state, num_steps, *arguments) -> (state, outputs)`` that repeats ``step(state, *arguments)``.
+
+    One program is compiled for each set of shapes: the number of steps is traced, outputs fill a buffer of ``capacity`` rows
+    that is moved to the host when full. The outputs are numpy trees stacked along a new first axis.
+    """
+
+    @jax.jit
+    def chunk(state, num_steps, arguments):
+        rows = jax.eval_shape(step, state, *arguments)[1]
+        buffer = jax.tree.map(lambda row: jnp.zeros((capacity, *row.shape), row.dtype), rows)
+
+        def body(index, carry):
+            state, buffer = carry
+            state, output = step(state, *arguments)
+            return state, jax.tree.map(lambda rows, row: rows.at[index].set(row), buffer, output)
+
+        return lax.fori_loop(0, num_steps, body, (state, buffer))
+
+    def run(state, num_steps, *arguments):
+        pieces = []
+        for start in range(0, num_steps, capacity):
+            count = min(capacity, num_steps - start)
+            state, buffer = chunk(state, count, arguments)
+            pieces.append(jax.tree.map(lambda rows: numpy.asarray(rows)[:count], buffer))  # noqa: B023
+        return state, jax.tree.map(lambda *parts: numpy.concatenate(parts) if len(parts) > 1 else parts[0], *pieces)
+
+    run.compiled = chunk
+    return run
+
+
+def evaluate_shapes(fn, *arguments):
+    """Run ``fn`` for its side effects on Python objects; values are abstract, nothing is computed."""
+
+    def effects_only(*arguments):
+        fn(*arguments)
+        return ()
+
+    jax.eval_shape(effects_only, *arguments)
+
+
+def quiet():
+    """Return a context in which overflow gives infinities without a warning: jax never warns."""
+    return nullcontext()
+
+
+def over_chains(fn, example, *arguments):
+    """Return ``fn``, which takes one vector first, over the rows of a matrix: ``(rows, *arguments) -> stacked results``.
+
+    :param example: rows to try it on, with ``arguments``.
+    """
+    return jax.vmap(fn, in_axes=(0, *(None for _ in arguments)))
+
+
+def map_rows(fn, rows, *arguments):
+    """Return the results of ``fn(row, *arguments)`` for each row of a host matrix, as a tree of stacked numpy arrays."""
+    size = min(ROWS_A_BLOCK, len(rows))
+    mapped = jax.jit(over_chains(fn, rows, *arguments))
+    blocks = []
+    for start in range(0, len(rows), size):
+        block = rows[start : start + size]
+        padded = numpy.concatenate([block, numpy.repeat(block[-1:], size - len(block), axis=0)])
+        blocks.append(jax.tree.map(lambda leaf: numpy.asarray(leaf)[: len(block)], mapped(jnp.asarray(padded), *arguments)))  # noqa: B023
+    return jax.tree.map(lambda *leaves: numpy.concatenate(leaves), *blocks)

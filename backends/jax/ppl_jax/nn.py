@@ -1,0 +1,1 @@
+"""Native module wrappers of the jax backend: there are none yet."""

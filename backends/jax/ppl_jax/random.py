@@ -1,0 +1,217 @@
+"""Random draws by ``jax.random`` with typed keys.
+
+A draw with ``key=None`` takes the next key of the current stream (:mod:`ppl_jax.streams`). A stream made outside a trace
+refuses to serve inside one: the compiled code would repeat the same numbers at each call. A stream made inside a trace by
+``scope`` serves there; the body of a ``lax`` loop needs keys of its own, since it is traced once.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ppl.errors import ShapeError
+from ppl_jax import dtypes, streams
+from ppl_jax import poisson as _poisson
+from ppl_jax.dtypes import floating
+
+
+def key(seed):
+    """Return a typed key from an int seed, or ``seed`` if it is a key."""
+    return streams.make_key(seed)
+
+
+def is_key(value):
+    """Return whether ``value`` is a key; legacy ``PRNGKey`` arrays count."""
+    return streams.is_key(value)
+
+
+def split(key, num=2):
+    """Return a list of ``num`` independent keys."""
+    key = _given(key)
+    # One compiled call hands out a few keys fastest, but compiling thousands of outputs would take minutes.
+    return list(streams.split_tuple(key, num) if num <= streams.BLOCK else jax.random.split(key, num))
+
+
+def fold_in(key, data):
+    """Return a key that depends on ``key`` and ``data``."""
+    key = _given(key)
+    if isinstance(data, str):
+        return streams.fold_words(key, streams.hash_words(data))
+    if isinstance(data, int):
+        data = np.uint32(data & 0xFFFFFFFF)
+    return streams.fold_word(key, data)
+
+
+def next_key(site=None):
+    """Return the next key of the current stream; :raises RandomKeyError: inside a trace."""
+    return streams.current(site).next(site)
+
+
+def _given(key):
+    return next_key() if key is None else key
+
+
+def set_rng_seed(seed):
+    """Start the current stream anew from ``seed``."""
+    streams.replace(streams.Stream(key(seed)))
+
+
+def scope(seed):
+    """Return a context manager whose draws come from ``seed``: an int, a key (traced ones too) or a state."""
+    return streams.scoped(_stream_from(seed) if isinstance(seed, dict) else streams.Stream(key(seed)))
+
+
+def get_state(key=None):
+    """Return a key, or the current stream, as a dict of a numpy array, strings and ints."""
+    if key is not None:
+        return _describe(key)
+    stream = streams.current()
+    return {**_describe(stream.base), "count": stream.count}
+
+
+def _describe(key):
+    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        return {"impl": "", "data": np.asarray(key)}
+    return {"impl": str(jax.random.key_impl(key)), "data": np.asarray(jax.random.key_data(key))}
+
+
+def from_state(state):
+    """Return the key that :func:`get_state` described; of a stream, its base."""
+    data = jnp.asarray(np.asarray(state["data"], dtype=np.uint32))
+    return jax.random.wrap_key_data(data, impl=str(state["impl"])) if state["impl"] else data
+
+
+def _stream_from(state):
+    return streams.Stream(from_state(state), int(state.get("count", 0)))
+
+
+def set_state(state):
+    """Restore the current stream."""
+    streams.replace(_stream_from(state))
+
+
+def _dtype(dtype):
+    return dtypes.default() if dtype is None else dtypes.resolve(dtype)
+
+
+def normal(key, shape, dtype=None):
+    """Draw standard normals."""
+    return jax.random.normal(_given(key), shape, _dtype(dtype))
+
+
+def uniform(key, shape, dtype=None):
+    """Draw uniforms on [0, 1)."""
+    return jax.random.uniform(_given(key), shape, _dtype(dtype))
+
+
+def open_uniform(key, shape, dtype=None):
+    """Draw uniforms on (0, 1)."""
+    dtype = _dtype(dtype)
+    return jax.random.uniform(_given(key), shape, dtype, minval=jnp.finfo(dtype).tiny)
+
+
+def exponential(key, shape, dtype=None):
+    """Draw standard exponentials."""
+    return jax.random.exponential(_given(key), shape, _dtype(dtype))
+
+
+def randint(key, shape, low, high):
+    """Draw integers in ``[low, high)``."""
+    return jax.random.randint(_given(key), shape, low, high, dtype=dtypes.resolve("int64"))
+
+
+def bernoulli(key, probs, shape):
+    """Draw 0.0 or 1.0."""
+    probs = floating(probs)
+    return jax.random.bernoulli(_given(key), probs, shape).astype(probs.dtype)
+
+
+def gamma(key, concentration, shape):
+    """Draw gammas of rate one; a draw below the smallest normal number is raised to it, so that its logarithm is finite."""
+    concentration = floating(concentration)
+    draw = jax.random.gamma(_given(key), concentration, shape, concentration.dtype)
+    tiny = jnp.finfo(draw.dtype).tiny
+    return jnp.where(draw < tiny, tiny, draw)
+
+
+def beta(key, concentration1, concentration0, shape):
+    """Draw betas, kept off 0 and 1."""
+    concentration1, concentration0 = floating(concentration1), floating(concentration0)
+    dtype = jnp.result_type(concentration1, concentration0)
+    draw = jax.random.beta(_given(key), concentration1, concentration0, shape, dtype)
+    limits = jnp.finfo(dtype)
+    draw = jnp.where(draw < limits.tiny, limits.tiny, draw)
+    return jnp.where(draw > 1.0 - limits.epsneg, 1.0 - limits.epsneg, draw)
+
+
+def dirichlet(key, concentration, shape):
+    """Draw points of the simplex."""
+    concentration = jnp.broadcast_to(floating(concentration), shape)
+    return jax.random.dirichlet(_given(key), concentration, shape[:-1], concentration.dtype)
+
+
+def standard_t(key, df, shape):
+    """Draw Student's t."""
+    df = floating(df)
+    return jax.random.t(_given(key), df, shape, df.dtype)
+
+
+def poisson(key, rate, shape):
+    """Draw Poisson counts."""
+    return _poisson.draw(_given(key), floating(rate), tuple(shape))
+
+
+def binomial(key, total_count, probs, shape):
+    """Draw binomial counts."""
+    probs = floating(probs)
+    return jax.random.binomial(_given(key), jnp.asarray(total_count, probs.dtype), probs, shape, probs.dtype)
+
+
+def categorical(key, logits, shape):
+    """Draw indices along the last axis of ``logits``."""
+    return jax.random.categorical(_given(key), floating(logits), axis=-1, shape=shape)
+
+
+def permutation(key, n):
+    """Return a random permutation of ``range(n)``."""
+    return jax.random.permutation(_given(key), n)
+
+
+def choice(key, n, size):
+    """Draw ``size`` distinct indices of ``range(n)`` in random order, in O(size log size) work.
+
+    Independent uniform indices are read one after the other and repetitions skipped, until there are ``size``: by symmetry
+    every ordered choice is equally likely. At least half of ``range(n)`` is unused throughout, so few rounds suffice; for
+    larger ``size`` the head of a permutation is as cheap.
+
+    :raises ShapeError: if ``size`` is above ``n`` or negative.
+    """
+    if not 0 <= size <= n:
+        raise ShapeError(f"choice draws distinct indices, expected 0 <= size <= n = {n}, got size = {size}")
+    return _choice(_given(key), n, size)
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _choice(key, n, size):
+    if 2 * size > n:
+        return jax.random.permutation(key, n)[:size]
+    dtype = dtypes.resolve("int64")
+    slots = jnp.arange(size, dtype=dtype)
+
+    def read(state):
+        key, chosen, count = state
+        key, key_round = jax.random.split(key)
+        fresh = jax.random.randint(key_round, (size,), 0, n, dtype)
+        # Empty slots hold distinct negative numbers, which no index equals.
+        pool = jnp.concatenate([jnp.where(slots < count, chosen, -1 - slots), fresh])
+        order = jnp.argsort(pool, stable=True)
+        ranked = pool[order]
+        first = jnp.concatenate([jnp.ones(1, bool), ranked[1:] != ranked[:-1]])
+        is_new = jnp.zeros(2 * size, bool).at[order].set(first)[size:]
+        position = jnp.where(is_new, count + jnp.cumsum(is_new) - 1, size)
+        return key, chosen.at[position].set(fresh, mode="drop"), jnp.minimum(count + jnp.sum(is_new), size)
+
+    state = (key, jnp.zeros(size, dtype), jnp.zeros((), dtype))
+    return jax.lax.while_loop(lambda state: state[2] < size, read, state)[1]

@@ -1,0 +1,26 @@
+"""The numpy backend: arrays are ``numpy.ndarray``, gradients come from HIPS autograd."""
+
+from ppl.backend import Backend
+from ppl_numpy import autodiff, compile, control, distributions, infer, linalg, nn, ops, optim, random, special
+
+gaps = {
+    "to_device": "numpy arrays live in host memory",
+    "second derivative of a random draw": "the pathwise gradient of gamma, beta, dirichlet and standard_t draws is a constant",
+}
+
+backend = Backend(
+    name="numpy",
+    library="numpy",
+    ops=ops,
+    special=special,
+    linalg=linalg,
+    random=random,
+    autodiff=autodiff,
+    compile=compile,
+    control=control,
+    distributions=distributions,
+    optim=optim,
+    infer=infer,
+    nn=nn,
+    gaps=gaps,
+)

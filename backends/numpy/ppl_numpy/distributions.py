@@ -1,0 +1,1 @@
+"""Native distributions of numpy: there are none, the shared definitions serve."""

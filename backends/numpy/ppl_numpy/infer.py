@@ -1,0 +1,50 @@
+"""Drivers of inference: repeated steps as a Python loop, structure found by running."""
+
+import numpy
+
+from ppl import tree
+from ppl_numpy import autodiff, compile
+
+
+def loop(step):
+    """Return ``run(state, num_steps, *arguments) -> (state, outputs)`` that repeats ``step(state, *arguments)``.
+
+    The outputs of the steps are numpy trees stacked along a new first axis.
+    """
+
+    def run(state, num_steps, *arguments):
+        outputs = []
+        with numpy.errstate(over="ignore", invalid="ignore", divide="ignore", under="ignore"):
+            for _ in range(num_steps):
+                state, output = step(state, *arguments)
+                outputs.append(output)
+        return state, tree.map(lambda *leaves: numpy.stack([numpy.asarray(leaf) for leaf in leaves]), *outputs)
+
+    return run
+
+
+def evaluate_shapes(fn, *arguments):
+    """Run ``fn`` for its side effects on Python objects; here values are concrete."""
+    with numpy.errstate(all="ignore"):
+        fn(*arguments)
+
+
+def quiet():
+    """Return a context in which overflow and invalid operations give infinities and NaN without a warning."""
+    return numpy.errstate(over="ignore", invalid="ignore", divide="ignore", under="ignore")
+
+
+def over_chains(fn, example, *arguments):
+    """Return ``fn``, which takes one vector first, over the rows of a matrix: ``(rows, *arguments) -> stacked results``.
+
+    :param example: rows to try it on, with ``arguments``.
+    """
+    return autodiff.vmap(fn, in_axes=(0, *(None for _ in arguments)))
+
+
+def map_rows(fn, rows, *arguments):
+    """Return the results of ``fn(row, *arguments)`` for each row of a host matrix, as a tree of stacked numpy arrays."""
+    with quiet():
+        compiled = compile.compile(fn, rows[0], *arguments)
+        results = [compiled(row, *arguments) for row in rows]
+    return tree.map(lambda *leaves: numpy.stack(leaves), *results)

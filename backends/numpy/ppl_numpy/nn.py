@@ -1,0 +1,1 @@
+"""Module wrappers: numpy has no neural network library, so nothing is native here."""

@@ -1,0 +1,151 @@
+"""Compilation of pure functions (see the declaration in :mod:`ppl.ops.compile`).
+
+A function is recorded with ``make_fx`` for each signature of its arguments, and the graph is run in place of the function. Where
+the calls to come repay it, the graph goes on through ``torch.compile``. Whether they do is reckoned from the graph's nodes and
+sizes, never from a clock: compiled code rounds differently, so a decision by the clock would make equal runs differ.
+"""
+
+import functools
+import threading
+import warnings
+
+import torch
+from torch import Tensor
+
+from ppl import tree
+from ppl.errors import PplWarning
+from ppl_torch import graph
+from ppl_torch.convert import tensor
+from ppl_torch.tracing import inside_transform
+
+# Seconds on a 2026 laptop core: one call of a small operator, one element of its result; and what torch.compile takes.
+DISPATCH, ELEMENT = 3e-6, 1e-9
+COMPILE_LEAST, COMPILE_NODE = 4.0, 0.03
+TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-4, torch.complex128: 1e-8}
+
+_lock = threading.RLock()
+
+
+def compile(fn, *example, horizon=None):
+    programs = {}
+
+    def program(args, inputs, signature):
+        with _lock:
+            if signature not in programs:
+                programs[signature] = _Program(fn, args, inputs, horizon)
+            return programs[signature]
+
+    @functools.wraps(fn, updated=())
+    def run(*args):
+        if inside_transform():
+            return fn(*args)
+        inputs, signature = _inputs(args)
+        found = programs.get(signature)
+        return (found or program(args, inputs, signature))(args, inputs)
+
+    run.programs = programs
+    if example and not inside_transform():
+        program(example, *_inputs(example))
+    return run
+
+
+def _inputs(args):
+    """Return the leaves of ``args`` as tensors that need no gradient, and the key of their structure, shapes and dtypes."""
+    if all(type(arg) is Tensor for arg in args):
+        inputs, layout = list(args), len(args)
+    else:
+        inputs, layout = [tensor(leaf) for leaf in tree.leaves(args)], tree.structure(args)
+    if any(x.requires_grad for x in inputs):
+        inputs = [x.detach() for x in inputs]
+    # Devices are not mixed in practice, so the first one stands for all.
+    place = inputs[0].device if inputs else None
+    return inputs, (layout, place, *[x.shape for x in inputs], *[x.dtype for x in inputs])
+
+
+class _Program:
+    """One function at one signature: ``stage`` is "function", "graph" or "compiled"."""
+
+    def __init__(self, fn, args, inputs, horizon):
+        self.fn, self.calls, self.stage = fn, 0, "graph"
+        self.name = getattr(fn, "__name__", type(fn).__name__)
+        try:
+            self._record(args, inputs)
+        except Exception as error:  # whatever stops the recorder, the function itself still runs, or raises its own error
+            self.stage = "function"
+            _warn(f"compile: {self.name!r} runs uncompiled, because torch could not record it: {_reason(error)}")
+            return
+        work = len(graph.calls(self.graph))
+        self.seconds = graph.cost(self.graph, DISPATCH, ELEMENT)
+        self.price = max(COMPILE_LEAST, COMPILE_NODE * work)
+        # With a horizon the choice is made at once; without one, when as much has been spent as compiling would have cost.
+        self.patience = self.price / self.seconds if work else float("inf")
+        if horizon is not None:
+            self.patience = 0 if self.seconds * horizon >= 2 * self.price else float("inf")
+
+    def _record(self, args, inputs):
+        template = []
+
+        def flat(*leaves):
+            result = self.fn(*tree.unflatten(args, list(leaves)))
+            template.append(result)
+            return tuple(tensor(leaf) for leaf in tree.leaves(result))
+
+        recorded = graph.record(flat, inputs)
+        self.result = tree.map(lambda leaf: "*", template[0])
+        self.plain = type(template[0]) is tuple and all(isinstance(leaf, Tensor) for leaf in template[0])
+        self.random = graph.draws(recorded)
+        with torch.no_grad():
+            expected = None if self.random else recorded(*inputs)
+            self.graph = graph.simplify(recorded)
+            if expected is not None and not _agree(self.graph(*inputs), expected):
+                raise RuntimeError("the simplified graph does not agree with the recorded one")
+        self.run = self.graph
+
+    def __call__(self, args, inputs):
+        if self.stage == "function":
+            return self.fn(*args)
+        if self.stage == "graph":
+            if self.calls >= self.patience:
+                self._compile(inputs)
+            self.calls += 1
+        with torch.no_grad():
+            outputs = self.run(*inputs)
+        return tuple(outputs) if self.plain else tree.unflatten(self.result, list(outputs))
+
+    def _compile(self, inputs):
+        """Go on to compiled code if torch has a compiler here and its results agree with the graph's on these inputs."""
+        self.patience = float("inf")
+        try:
+            with _lock, warnings.catch_warnings(), torch.no_grad():
+                warnings.simplefilter("ignore")
+                compiled = torch.compile(self.graph, dynamic=False)
+                with torch.random.fork_rng(devices=sorted({x.device.index for x in inputs if x.device.type == "cuda"})):
+                    found = compiled(*inputs)
+                    agree = self.random or _agree(found, self.graph(*inputs))
+        except Exception as error:  # no C++ compiler, an operator it lacks, ...: the graph serves on
+            _warn(f"compile: {self.name!r} stays a recorded graph, because torch.compile failed: {_reason(error)}")
+            return
+        if not agree:
+            _warn(f"compile: {self.name!r} stays a recorded graph, because the results of torch.compile differ from it")
+            return
+        self.run, self.stage = compiled, "compiled"
+
+
+def _agree(found, expected):
+    return all(
+        a.dtype == b.dtype and a.shape == b.shape and _close(a, b, TOLERANCE.get(a.dtype, 0.0))
+        for a, b in zip(found, expected, strict=True)
+    )
+
+
+def _close(a, b, tolerance):
+    return torch.allclose(a, b, rtol=tolerance, atol=tolerance, equal_nan=True)
+
+
+def _reason(error):
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0][:200]}"
+
+
+def _warn(message):
+    warnings.warn(message, PplWarning, stacklevel=4)

@@ -1,0 +1,141 @@
+"""Recording a function of tensors as a graph, and making the graph cheap to run.
+
+A recorded graph calls one aten operator a node. On small tensors the dispatch of the operator, not its work, takes the time, so
+the number of nodes and the way they are called decide: constants are computed once, equal nodes share one result, copies that
+only cut a gradient go, and operators are called through their functions in ``torch``, which dispatch in about 60 % of the time.
+"""
+
+import torch
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from ppl_torch.tracing import recording
+
+# aten operators whose function of the same name in torch takes the same positional arguments.
+DIRECT = frozenset(
+    """
+    abs add addmm addmv all amax amin any argmax atan baddbmm bitwise_and bitwise_not bitwise_or bmm cat clamp cos cumsum digamma
+    div dot eq erf erfc exp expm1 floor gather ge gt index_select isfinite isinf isnan le lgamma log log1p logaddexp logical_and
+    logical_not logical_or lt matmul maximum mean minimum mm mul mv ne neg permute pow reciprocal rsqrt rsub select sigmoid sign
+    sin sqrt squeeze stack sub sum t tanh transpose unsqueeze where xlogy
+    """.split()
+)
+METHODS = {"expand": torch.Tensor.expand, "view": torch.Tensor.view}
+COPIES = {torch.ops.aten.detach.default, torch.ops.aten.alias.default, torch.ops.aten.lift_fresh_copy.default}
+
+
+def record(fn, inputs):
+    """Return ``fn(*inputs)``, a tuple of tensors, as a graph module.
+
+    The process-wide random stream is left where it was, though recording runs ``fn``.
+
+    :raises RuntimeError: from torch, if ``fn`` branches on a value or otherwise needs one.
+    """
+    devices = sorted({x.device.index for x in inputs if x.device.type == "cuda"})
+    with torch.random.fork_rng(devices=devices), torch.no_grad(), recording():
+        return make_fx(fn, tracing_mode="real")(*inputs)
+
+
+def calls(graph_module):
+    """Return the nodes that do work."""
+    return [node for node in graph_module.graph.nodes if node.op == "call_function"]
+
+
+def draws(graph_module):
+    """Return whether the graph draws random numbers."""
+    return any(_draws(node) for node in calls(graph_module))
+
+
+def _draws(node):
+    return torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
+
+
+def _mutates(node):
+    """Return whether a node writes into an argument: aten names such an operator with a trailing underscore or an ``out``."""
+    name = getattr(node.target, "__name__", "").split(".")[0]
+    return name.endswith("_") or "out" in node.kwargs
+
+
+def simplify(graph_module):
+    """Make the graph cheaper in place; one that writes into its tensors is left as it is."""
+    if any(_mutates(node) for node in calls(graph_module)):
+        return graph_module
+    _drop_copies(graph_module.graph)
+    graph_module.graph.eliminate_dead_code()
+    _fold_constants(graph_module)
+    _share_equal_nodes(graph_module.graph)
+    _call_directly(graph_module.graph)
+    graph_module.graph.eliminate_dead_code()
+    graph_module.graph.lint()
+    graph_module.recompile()
+    return graph_module
+
+
+def _drop_copies(graph):
+    for node in list(graph.nodes):
+        if node.op == "call_function" and node.target in COPIES:
+            node.replace_all_uses_with(node.args[0])
+            graph.erase_node(node)
+
+
+def _fold_constants(graph_module):
+    graph, known = graph_module.graph, {}
+    for node in list(graph.nodes):
+        if node.op == "get_attr":
+            known[node] = _attribute(graph_module, node.target)
+        elif node.op == "call_function" and not _draws(node) and all(source in known for source in node.all_input_nodes):
+            with torch.no_grad():
+                known[node] = node.target(
+                    *torch.fx.node.map_arg(node.args, known.__getitem__), **torch.fx.node.map_arg(node.kwargs, known.__getitem__)
+                )
+    for number, (node, value) in enumerate(known.items()):
+        needed = any(user not in known for user in node.users)
+        if node.op == "call_function" and isinstance(value, torch.Tensor) and needed:
+            name = f"folded_{number}"
+            graph_module.register_buffer(name, value.detach().clone(), persistent=False)
+            with graph.inserting_before(node):
+                constant = graph.get_attr(name)
+            constant.meta.update(node.meta)
+            node.replace_all_uses_with(constant)
+    graph.eliminate_dead_code()
+
+
+def _attribute(graph_module, path):
+    value = graph_module
+    for part in path.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def _share_equal_nodes(graph):
+    seen = {}
+    for node in list(graph.nodes):
+        if node.op not in ("call_function", "get_attr") or _draws(node):
+            continue
+        key = (node.op, str(node.target), repr(node.args), repr(sorted(node.kwargs.items())))
+        first = seen.setdefault(key, node)
+        if first is not node:
+            node.replace_all_uses_with(first)
+            graph.erase_node(node)
+
+
+def _call_directly(graph):
+    for node in graph.nodes:
+        if node.op != "call_function" or _draws(node):
+            continue
+        namespace, _, name = str(node.target).partition(".")
+        name = name.split(".")[0]
+        if namespace != "aten":
+            continue
+        if name in METHODS:
+            node.target = METHODS[name]
+        elif name in DIRECT:
+            node.target = getattr(torch, name)
+
+
+def cost(graph_module, dispatch, element):
+    """Estimate the seconds of one run: ``dispatch`` for each node and ``element`` for each element of its result."""
+    total = 0.0
+    for node in calls(graph_module):
+        value = node.meta.get("val")
+        total += dispatch + (element * value.numel() if isinstance(value, torch.Tensor) else 0.0)
+    return total

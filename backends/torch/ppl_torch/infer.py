@@ -1,0 +1,77 @@
+"""Drivers of inference: repeated steps as a Python loop, structure found by running."""
+
+import warnings
+from contextlib import nullcontext
+
+import numpy
+import torch
+
+from ppl import tree
+from ppl.errors import PplWarning
+from ppl_torch import autodiff
+
+ROWS_A_BLOCK = 1024
+
+
+def _host(leaves):
+    if isinstance(leaves[0], torch.Tensor):
+        return torch.stack([leaf.detach() for leaf in leaves]).cpu().numpy()
+    return numpy.asarray(leaves)
+
+
+def loop(step):
+    """Return ``run(state, num_steps, *arguments) -> (state, outputs)`` that repeats ``step(state, *arguments)``.
+
+    The outputs of the steps are numpy trees stacked along a new first axis.
+    """
+
+    def run(state, num_steps, *arguments):
+        outputs = []
+        for _ in range(num_steps):
+            state, output = step(state, *arguments)
+            outputs.append(output)
+        return state, tree.map(lambda *leaves: _host(leaves), *outputs)
+
+    return run
+
+
+def evaluate_shapes(fn, *arguments):
+    """Run ``fn`` for its side effects on Python objects; here values are concrete."""
+    with torch.no_grad():
+        fn(*arguments)
+
+
+def quiet():
+    """Return a context in which overflow gives infinities without a warning: torch never warns."""
+    return nullcontext()
+
+
+def over_chains(fn, example, *arguments):
+    """Return ``fn``, which takes one vector first, over the rows of a matrix: ``(rows, *arguments) -> stacked results``.
+
+    :param example: rows to try it on, with ``arguments``: a function that ``torch.func.vmap`` cannot batch is looped, with a warning.
+    """
+    mapped = autodiff.vmap(fn, in_axes=(0, *(None for _ in arguments)))
+
+    def looped(rows, *arguments):
+        results = [fn(row, *arguments) for row in rows]
+        return tree.map(lambda *leaves: torch.stack(leaves), *results)
+
+    try:
+        mapped(example, *arguments)
+    except RuntimeError as error:
+        looped(example, *arguments)
+        reason = str(error).split("\n")[0]
+        warnings.warn(f"chains run one after another because torch cannot batch this model: {reason}", PplWarning, stacklevel=2)
+        return looped
+    return mapped
+
+
+def map_rows(fn, rows, *arguments):
+    """Return the results of ``fn(row, *arguments)`` for each row of a host matrix, as a tree of stacked numpy arrays."""
+    rows = torch.as_tensor(rows, dtype=torch.get_default_dtype(), device=torch.get_default_device())
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", PplWarning)
+        mapped = over_chains(fn, rows[:1], *arguments)
+        blocks = [mapped(block, *arguments) for block in rows.split(ROWS_A_BLOCK)]
+    return tree.map(lambda *leaves: torch.cat(leaves).cpu().numpy(), *blocks)

@@ -1,0 +1,242 @@
+"""Random draws over torch (see the declarations in :mod:`ppl.ops.random`).
+
+A key is a ``torch.Generator`` or ``None`` for torch's global generator. That generator is one per process: threads that draw
+without a key share it, and a :func:`scope` in one thread is seen by the others. Threads that need their own streams pass keys.
+
+Where torch takes no generator (its gamma and Dirichlet draws), a draw with a key runs in ``scope(key)``: the global generator
+takes over the key's state, and the key the state after the draw.
+"""
+
+import math
+import warnings
+from contextlib import contextmanager, nullcontext
+
+import torch
+
+from ppl.errors import RandomKeyError
+from ppl_torch.convert import dtype_of, floating, floatings, tensor
+from ppl_torch.tracing import is_tracing
+
+
+def _accelerators():
+    """Return the CUDA devices whose generators :func:`scope` must save: none while the default device is the CPU."""
+    return list(range(torch.cuda.device_count())) if torch.get_default_device().type == "cuda" else []
+
+
+def key(seed):
+    if isinstance(seed, torch.Generator):
+        return seed
+    if not isinstance(seed, int):
+        raise RandomKeyError(f"a key is made from an int or is a torch.Generator, got {type(seed).__name__}; try random.key(0)")
+    return torch.Generator(device=torch.get_default_device()).manual_seed(seed)
+
+
+def is_key(value):
+    return isinstance(value, torch.Generator)
+
+
+def split(key, num=2):
+    return [key] * num
+
+
+def fold_in(key, data):
+    return key
+
+
+def next_key(site=None):
+    return None
+
+
+def set_rng_seed(seed):
+    torch.manual_seed(seed)
+
+
+@contextmanager
+def scope(seed):
+    with torch.random.fork_rng(devices=_accelerators()):
+        if isinstance(seed, torch.Generator):
+            _adopt(seed)
+            try:
+                yield
+            finally:
+                seed.set_state(_global_state(seed.device))
+        elif isinstance(seed, dict):
+            set_state(seed)
+            yield
+        else:
+            torch.manual_seed(int(seed))
+            yield
+
+
+def _adopt(generator):
+    if generator.device.type == "cuda":
+        torch.cuda.set_rng_state(generator.get_state(), generator.device)
+    else:
+        torch.set_rng_state(generator.get_state())
+
+
+def _global_state(device):
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+
+
+def get_state(key=None):
+    if key is not None:
+        return {"library": "torch", "device": str(key.device), "state": key.get_state().numpy()}
+    state = {"library": "torch", "device": "cpu", "state": torch.get_rng_state().numpy()}
+    for index in _accelerators():
+        state[f"cuda:{index}"] = torch.cuda.get_rng_state(index).numpy()
+    return state
+
+
+def _state_tensor(state):
+    return torch.tensor(state.__array__().copy(), dtype=torch.uint8, device="cpu")
+
+
+def _check_state(state):
+    if not isinstance(state, dict) or state.get("library") != "torch":
+        raise RandomKeyError(f"expected a state that random.get_state() gave on backend 'torch', got {type(state).__name__}")
+
+
+def from_state(state):
+    _check_state(state)
+    generator = torch.Generator(device=str(state["device"]))
+    generator.set_state(_state_tensor(state["state"]))
+    return generator
+
+
+def set_state(state):
+    _check_state(state)
+    torch.set_rng_state(_state_tensor(state["state"]))
+    for name in state:
+        if name.startswith("cuda:"):
+            torch.cuda.set_rng_state(_state_tensor(state[name]), name)
+
+
+def _size(shape):
+    return (shape,) if isinstance(shape, int) else tuple(shape)
+
+
+def _place(key):
+    """Return the keyword arguments that make torch draw from ``key``, on the key's device."""
+    return {} if key is None else {"generator": key, "device": key.device}
+
+
+def _source(key):
+    return nullcontext() if key is None else scope(key)
+
+
+def _uniform_like(key, x, shape):
+    """Draw uniforms with the dtype and on the device of ``x``."""
+    place = {"device": x.device} if key is None else _place(key)
+    return torch.rand(_size(shape), dtype=x.dtype, **place).to(x.device)
+
+
+def normal(key, shape, dtype=None):
+    return torch.randn(_size(shape), dtype=dtype_of(dtype), **_place(key))
+
+
+def uniform(key, shape, dtype=None):
+    return torch.rand(_size(shape), dtype=dtype_of(dtype), **_place(key))
+
+
+def open_uniform(key, shape, dtype=None):
+    draws = torch.rand(_size(shape), dtype=dtype_of(dtype), **_place(key))
+    # torch draws multiples of eps / 2; zero moves to the middle of its cell.
+    return torch.clamp(draws, min=torch.finfo(draws.dtype).eps / 4)
+
+
+def exponential(key, shape, dtype=None):
+    return -torch.log(open_uniform(key, shape, dtype))
+
+
+def randint(key, shape, low, high):
+    return torch.randint(low, high, _size(shape), **_place(key))
+
+
+def bernoulli(key, probs, shape):
+    probs = floating(probs)
+    return (_uniform_like(key, probs, shape) < probs).to(probs.dtype)
+
+
+@contextmanager
+def _without_fallback_warning():
+    """Silence torch inside a vmap, where its gamma sampler clamps in place and torch warns that this is slow."""
+    if not is_tracing():
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="There is a performance drop because we have not yet implemented")
+        yield
+
+
+def gamma(key, concentration, shape):
+    concentration = floating(concentration).expand(_size(shape))
+    with _source(key), _without_fallback_warning():
+        return torch.distributions.Gamma(concentration, torch.ones_like(concentration), validate_args=False).rsample()
+
+
+def _log_gamma(key, concentration):
+    """Draw logarithms of gammas, by ``Gamma(a) = Gamma(a + 1) U^(1 / a)``, which does not underflow for small ``a``."""
+    shape = tuple(concentration.shape)
+    uniforms = torch.clamp(_uniform_like(key, concentration, shape), min=torch.finfo(concentration.dtype).eps / 4)
+    return torch.log(gamma(key, concentration + 1, shape)) + torch.log(uniforms) / concentration
+
+
+def beta(key, concentration1, concentration0, shape):
+    # torch.distributions.Beta and Dirichlet draw through a function that torch.func cannot enter, so gammas are used.
+    concentration1, concentration0 = floatings(concentration1, concentration0)
+    shape = _size(shape)
+    return torch.sigmoid(_log_gamma(key, concentration1.expand(shape)) - _log_gamma(key, concentration0.expand(shape)))
+
+
+def dirichlet(key, concentration, shape):
+    return torch.softmax(_log_gamma(key, floating(concentration).expand(_size(shape))), dim=-1)
+
+
+def standard_t(key, df, shape):
+    df = floating(df).expand(_size(shape))
+    normals = torch.randn(df.shape, dtype=df.dtype, **({"device": df.device} if key is None else _place(key)))
+    return normals * torch.rsqrt(gamma(key, 0.5 * df, df.shape) / (0.5 * df))
+
+
+def poisson(key, rate, shape):
+    return torch.poisson(floating(rate).expand(_size(shape)).detach(), generator=key)
+
+
+def binomial(key, total_count, probs, shape):
+    probs = floating(probs)
+    total_count = tensor(total_count).to(dtype=probs.dtype, device=probs.device)
+    # Under vmap torch.binomial needs both operands batched, so each takes over the other's batch.
+    total_count, probs = total_count + torch.zeros_like(probs), probs.detach() + torch.zeros_like(total_count)
+    return torch.binomial(total_count.expand(_size(shape)).contiguous(), probs.expand(_size(shape)).contiguous(), generator=key)
+
+
+def categorical(key, logits, shape):
+    logits, shape = floating(logits).detach(), _size(shape)
+    if math.prod(shape) == 0:
+        return torch.zeros(shape, dtype=torch.int64, device=logits.device)
+    # Leading axes that the logits lack are repeated draws from the same rows, which multinomial makes cheaply.
+    batch = shape[len(shape) - (logits.ndim - 1) :] if logits.ndim > 1 else ()
+    repeats = shape[: len(shape) - len(batch)]
+    rows = torch.softmax(logits, dim=-1).expand((*batch, logits.shape[-1])).reshape(-1, logits.shape[-1])
+    draws = torch.multinomial(rows, math.prod(repeats), replacement=True, generator=key)
+    return draws.mT.reshape(shape)
+
+
+def permutation(key, n):
+    return torch.randperm(n, **_place(key))
+
+
+def choice(key, n, size):
+    if size > n:
+        raise RandomKeyError(f"choice: cannot draw {size} distinct indices of {n}; expected size <= n")
+    if n <= 8 * size or n <= 4096 or is_tracing():
+        return torch.randperm(n, **_place(key))[:size]
+    draws = torch.randint(n, (size + size // 8 + 8,), **_place(key))
+    while True:
+        ordered, order = torch.sort(draws, stable=True)
+        fresh = torch.cat([torch.ones_like(order[:1], dtype=torch.bool), ordered[1:] != ordered[:-1]])
+        distinct = draws[torch.sort(order[fresh]).values]
+        if len(distinct) >= size:
+            return distinct[:size]
+        draws = torch.cat([draws, torch.randint(n, (size,), **_place(key))])

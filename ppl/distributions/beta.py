@@ -1,0 +1,46 @@
+"""The beta distribution."""
+
+from ppl import constraints, ops
+from ppl.distributions.distribution import Distribution
+from ppl.ops import random
+
+
+class Beta(Distribution):
+    r"""Beta distribution of concentrations :math:`\alpha` and :math:`\beta`.
+
+    .. math:: p(x) = x^{\alpha - 1} (1 - x)^{\beta - 1} / B(\alpha, \beta), \quad 0 \le x \le 1
+
+    :param concentration1: :math:`\alpha`, positive.
+    :param concentration0: :math:`\beta`, positive.
+    :raises ConstraintError: if a concentration has a non-positive element.
+    """
+
+    arg_constraints = {"concentration1": constraints.positive, "concentration0": constraints.positive}
+    support = constraints.unit_interval
+    has_rsample = True
+
+    def __init__(self, concentration1, concentration0, *, validate_args=None):
+        self.concentration1, self.concentration0 = self.promote(concentration1, concentration0)
+        super().__init__(self.concentration1.shape, validate_args=validate_args)
+
+    mean = property(lambda self: self.concentration1 / (self.concentration1 + self.concentration0))
+
+    @property
+    def variance(self):
+        total = self.concentration1 + self.concentration0
+        return self.concentration1 * self.concentration0 / (total * total * (total + 1.0))
+
+    def rsample(self, sample_shape=(), rng_key=None):
+        return random.beta(rng_key, self.concentration1, self.concentration0, self.shape(sample_shape))
+
+    def log_prob(self, value):
+        a, b = self.concentration1, self.concentration0
+        return ops.xlogy(a - 1.0, value) + ops.xlog1py(b - 1.0, -value) - ops.betaln(a, b)
+
+    def cdf(self, value):
+        return ops.betainc(self.concentration1, self.concentration0, value)
+
+    def entropy(self):
+        a, b = self.concentration1, self.concentration0
+        weighted = (a - 1.0) * ops.digamma(a) + (b - 1.0) * ops.digamma(b)
+        return ops.betaln(a, b) - weighted + (a + b - 2.0) * ops.digamma(a + b)

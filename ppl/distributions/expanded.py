@@ -1,0 +1,72 @@
+"""Broadcasting of distributions whose parameters cannot be broadcast one by one."""
+
+from ppl import ops
+from ppl.distributions.distribution import Distribution
+
+
+class ExpandedDistribution(Distribution):
+    """Independent copies of ``base_dist`` that fill ``batch_shape``; the general way behind :meth:`Distribution.expand`.
+
+    :param base_dist: a distribution whose batch shape broadcasts to ``batch_shape``.
+    """
+
+    def __init__(self, base_dist, batch_shape, *, validate_args=None):
+        base_dist._check_expandable(tuple(batch_shape))
+        self.base_dist = base_dist
+        super().__init__(batch_shape, tuple(base_dist.event_shape), validate_args=validate_args)
+
+    support = property(lambda self: self.base_dist.support)
+    has_rsample = property(lambda self: self.base_dist.has_rsample)
+    has_enumerate_support = property(lambda self: self.base_dist.has_enumerate_support)
+    dtype = property(lambda self: self.base_dist.dtype)
+    mean = property(lambda self: ops.broadcast_to(self.base_dist.mean, self.shape()))
+    variance = property(lambda self: ops.broadcast_to(self.base_dist.variance, self.shape()))
+
+    def sample(self, sample_shape=(), rng_key=None):
+        return self._fill(self.base_dist.sample, sample_shape, rng_key)
+
+    def rsample(self, sample_shape=(), rng_key=None):
+        return self._fill(self.base_dist.rsample, sample_shape, rng_key)
+
+    def _fill(self, draw, sample_shape, rng_key):
+        """Draw the new axes as sample axes, then move those that widen an axis of size one into its place."""
+        base_shape = tuple(self.base_dist.batch_shape)
+        new = len(self._batch_shape) - len(base_shape)
+        widened = [i for i, size in enumerate(base_shape) if size != self._batch_shape[new + i]]
+        extra = tuple(self._batch_shape[new + i] for i in widened)
+        value = draw((*sample_shape, *self._batch_shape[:new], *extra), rng_key)
+        # Axes: sample, new, one for each widened, then the base's batch. Swapping a pair leaves size one where the draw came from.
+        ndim, first = len(value.shape), len(sample_shape) + new
+        for position, i in enumerate(widened):
+            axes = list(range(ndim))
+            source, target = first + position, first + len(widened) + i
+            axes[source], axes[target] = target, source
+            value = ops.permute_dims(value, axes)
+        return ops.reshape(value, self.shape(sample_shape))
+
+    def log_prob(self, value):
+        log_prob = self.base_dist.log_prob(value)
+        return ops.broadcast_to(log_prob, ops.broadcast_shapes(tuple(log_prob.shape), self._batch_shape))
+
+    def _check_value(self, value):
+        """Nothing here: the base distribution checks the same value."""
+
+    def entropy(self):
+        return ops.broadcast_to(self.base_dist.entropy(), self._batch_shape)
+
+    def enumerate_support(self, expand=True):
+        values = self.base_dist.enumerate_support(expand=False)
+        base_ndim = len(self.base_dist.batch_shape)
+        event = tuple(values.shape[1 + base_ndim :])
+        values = ops.reshape(values, (values.shape[0], *(1,) * len(self._batch_shape), *event))
+        return ops.broadcast_to(values, (values.shape[0], *self.shape())) if expand else values
+
+    def expand(self, batch_shape):
+        self._check_expandable(tuple(batch_shape))
+        return ExpandedDistribution(self.base_dist, batch_shape)
+
+    def __repr__(self):
+        return f"ExpandedDistribution({self.base_dist!r}, {self._batch_shape})"
+
+
+Distribution.wrappers["expanded"] = ExpandedDistribution

@@ -1,0 +1,45 @@
+"""The half Cauchy distribution."""
+
+import math
+
+from ppl import constraints, ops
+from ppl.distributions.distribution import Distribution
+from ppl.ops import random
+
+
+class HalfCauchy(Distribution):
+    r"""Absolute value of a Cauchy variable of scale :math:`\sigma`; it has no mean.
+
+    .. math:: p(x) = \frac{2}{\pi \sigma (1 + (x / \sigma)^2)}, \quad x \ge 0
+
+    :param scale: scale, and median; positive.
+    :raises ConstraintError: if ``scale`` has a non-positive element.
+    """
+
+    arg_constraints = {"scale": constraints.positive}
+    support = constraints.nonnegative
+    has_rsample = True
+
+    def __init__(self, scale=1.0, *, validate_args=None):
+        (self.scale,) = self.promote(scale)
+        super().__init__(self.scale.shape, validate_args=validate_args)
+
+    mean = property(lambda self: ops.full_like(self.scale, math.inf))
+    variance = property(lambda self: ops.full_like(self.scale, math.inf))
+
+    def rsample(self, sample_shape=(), rng_key=None):
+        return self.icdf(random.open_uniform(rng_key, self.shape(sample_shape), self.dtype))
+
+    def log_prob(self, value):
+        z = value / self.scale
+        log_prob = math.log(2.0 / math.pi) - ops.log(self.scale) - ops.log1p(z * z)
+        return ops.where(value >= 0, log_prob, -math.inf)
+
+    def cdf(self, value):
+        return (2.0 / math.pi) * ops.atan(value / self.scale)
+
+    def icdf(self, value):
+        return self.scale * ops.tan((0.5 * math.pi) * value)
+
+    def entropy(self):
+        return math.log(2.0 * math.pi) + ops.log(self.scale)

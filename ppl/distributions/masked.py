@@ -1,0 +1,75 @@
+"""Distributions that are silent about some of their batch."""
+
+from ppl import constraints, ops
+from ppl.distributions.distribution import Distribution
+from ppl.distributions.score_parts import scale_and_mask
+
+
+class MaskedDistribution(Distribution):
+    """``base_dist`` whose log density is zero where ``mask`` is false; draws are unchanged.
+
+    :param base_dist: a distribution.
+    :param mask: a bool, or an array of truth values that broadcasts with the batch shape.
+
+    A masked value may be anything, NaN included: it reaches neither the density nor its gradient.
+    """
+
+    def __init__(self, base_dist, mask, *, validate_args=None):
+        batch_shape = tuple(base_dist.batch_shape)
+        if not isinstance(mask, bool):
+            mask = ops.astype(mask if ops.is_array(mask) else ops.array(mask), "bool")
+            batch_shape = ops.broadcast_shapes(batch_shape, tuple(mask.shape))
+            base_dist = base_dist.expand(batch_shape)
+        self.base_dist, self._mask = base_dist, mask
+        super().__init__(batch_shape, tuple(base_dist.event_shape), validate_args=validate_args)
+
+    support = property(lambda self: self.base_dist.support)
+    has_rsample = property(lambda self: self.base_dist.has_rsample)
+    has_enumerate_support = property(lambda self: self.base_dist.has_enumerate_support)
+    mean = property(lambda self: self.base_dist.mean)
+    variance = property(lambda self: self.base_dist.variance)
+    dtype = property(lambda self: self.base_dist.dtype)
+
+    def sample(self, sample_shape=(), rng_key=None):
+        return self.base_dist.sample(sample_shape, rng_key)
+
+    def rsample(self, sample_shape=(), rng_key=None):
+        return self.base_dist.rsample(sample_shape, rng_key)
+
+    def log_prob(self, value):
+        if self._mask is False:
+            shape = ops.broadcast_shapes(tuple(self.batch_shape), tuple(value.shape[: value.ndim - self.event_dim]))
+            return ops.zeros(shape)
+        return scale_and_mask(self.base_dist.log_prob(self._without_masked(value)), mask=self._mask)
+
+    def _check_value(self, value):
+        """Nothing here: the base distribution checks what is not masked."""
+
+    def _without_masked(self, value):
+        """Put feasible values where the mask is false: a gradient through ``where`` is NaN if the unused side is."""
+        if self._mask is True:
+            return value
+        mask = self._mask
+        for _ in range(self.event_dim):
+            mask = ops.expand_dims(mask, -1)
+        if isinstance(self.support, constraints.Constraint) and not constraints.is_dependent(self.support):
+            return ops.where(mask, value, self.support.feasible_like(value))
+        return value
+
+    def score_parts(self, value):
+        if self._mask is False:
+            value = self.support.feasible_like(value)
+        return self.base_dist.score_parts(self._without_masked(value)).scale_and_mask(mask=self._mask)
+
+    def enumerate_support(self, expand=True):
+        return self.base_dist.enumerate_support(expand)
+
+    def expand(self, batch_shape):
+        mask = self._mask if isinstance(self._mask, bool) else ops.broadcast_to(self._mask, tuple(batch_shape))
+        return MaskedDistribution(self.base_dist.expand(batch_shape), mask)
+
+    def __repr__(self):
+        return f"MaskedDistribution({self.base_dist!r})"
+
+
+Distribution.wrappers["masked"] = MaskedDistribution

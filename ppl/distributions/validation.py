@@ -1,0 +1,123 @@
+"""Checks of parameters and values, and the switch that turns them off."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy
+
+from ppl.constraints import Constraint, is_dependent
+from ppl.errors import ConstraintError, ShapeError
+from ppl.ops import autodiff
+from ppl.registry import active
+from ppl.transforms import as_constraint
+
+_default = True
+
+
+def set_default_validate_args(enabled: bool) -> None:
+    """Choose whether distributions made from now on check their parameters and values, unless told otherwise."""
+    global _default
+    _default = bool(enabled)
+
+
+def default_validate_args() -> bool:
+    """Return whether distributions check their parameters and values unless told otherwise."""
+    return _default
+
+
+def wanted(validate_args: bool | None) -> bool:
+    """Return whether an object made with ``validate_args`` checks itself."""
+    return _default if validate_args is None else bool(validate_args)
+
+
+def check_parameters(family: str, arg_constraints: Any, attributes: dict[str, Any]) -> None:
+    """Refuse the first parameter among ``attributes`` outside its constraint; see :func:`check_parameter`."""
+    backend = active()
+    if backend.autodiff.is_tracing():
+        return
+    to_numpy = backend.ops.to_numpy
+    for name, constraint in arg_constraints.items():
+        value = attributes.get(name)
+        if value is not None and not _holds_on_host(constraint, value, to_numpy):
+            check_parameter(family, name, constraint, value)
+
+
+def check_parameter(family: str, name: str, constraint: Any, value: Any) -> None:
+    """Refuse a parameter outside its constraint; values that are abstract (inside compiled code) pass.
+
+    :raises ConstraintError: naming the family, the parameter, the constraint, the first offending index and value.
+    :raises ShapeError: if the parameter has too few dimensions to be judged.
+    """
+    constraint = as_constraint(constraint)
+    if not isinstance(constraint, Constraint) or is_dependent(constraint) or autodiff.is_tracing():
+        return
+    if active().ops.ndim(value) < constraint.event_dim:
+        raise ShapeError(
+            f"{family}: parameter {name!r} needs at least {constraint.event_dim} dimension(s) to be {constraint!r}, "
+            f"received shape {tuple(active().ops.shape(value))}"
+        )
+    holds = constraint.check(value)
+    if not _every(holds):
+        where = _first_offender(holds, value)
+        raise ConstraintError(
+            f"{family}: parameter {name!r} is outside its constraint; expected {constraint!r}, received {where}; "
+            "try another value, or validate_args=False to skip this check"
+        )
+
+
+def check_value(family: str, support: Any, value: Any) -> None:
+    """Refuse a value outside ``support``, as :func:`check_parameter` does for parameters."""
+    backend = active()
+    if backend.autodiff.is_tracing() or _holds_on_host(support, value, backend.ops.to_numpy):
+        return
+    support = as_constraint(support)
+    if not isinstance(support, Constraint) or is_dependent(support):
+        return
+    holds = support.check(value)
+    if not _every(holds):
+        where = _first_offender(holds, value)
+        raise ConstraintError(
+            f"{family}: value is outside the support; expected {support!r}, received {where}; "
+            "try another value or family, or validate_args=False to skip this check"
+        )
+
+
+def _holds_on_host(constraint: Any, value: Any, to_numpy: Any) -> bool:
+    """Check where a few comparisons cost least, if that means the same; ``False`` leaves the question open."""
+    return getattr(constraint, "host_checkable", False) and _every(constraint.check(to_numpy(value)))
+
+
+def check_value_shape(family: str, batch_shape: tuple, event_shape: tuple, value: Any) -> None:
+    """Refuse a value whose shape does not fit.
+
+    :raises ShapeError: if the trailing axes are not ``event_shape`` or the others do not broadcast with ``batch_shape``.
+    """
+    shape = tuple(active().ops.shape(value))
+    split = len(shape) - len(event_shape)
+    fits = split >= 0 and shape[split:] == tuple(event_shape)
+    for mine, theirs in zip(reversed(shape[:split] if split > 0 else ()), reversed(batch_shape), strict=False):
+        fits = fits and (mine == theirs or mine == 1 or theirs == 1)
+    if not fits:
+        raise ShapeError(
+            f"{family}: value has the wrong shape; expected (...) + batch_shape {tuple(batch_shape)} + event_shape "
+            f"{tuple(event_shape)}, received {shape}"
+        )
+
+
+def _every(holds: Any) -> bool:
+    return bool(holds) if getattr(holds, "ndim", 0) == 0 else bool(holds.all())
+
+
+def _first_offender(holds: Any, value: Any) -> str:
+    """Describe the first value for which ``holds`` is false, and where it stands."""
+    holds = numpy.asarray(active().ops.to_numpy(holds) if not isinstance(holds, bool) else holds)
+    value = numpy.asarray(active().ops.to_numpy(value) if active().ops.is_array(value) else value)
+    if holds.ndim == 0:
+        return str(value.tolist())
+    index = tuple(int(i) for i in numpy.argwhere(~holds)[0])
+    if value.ndim <= holds.ndim:
+        offender = numpy.broadcast_to(value, holds.shape)[index]
+    else:
+        offender = value[index]
+    return f"{offender.tolist()} at index {index} of shape {value.shape}"

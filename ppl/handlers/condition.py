@@ -1,0 +1,45 @@
+"""Fix sample sites to data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ppl.errors import HandlerError
+from ppl.handlers.messenger import Handler
+from ppl.handlers.names import MissedNames, values_of
+from ppl.handlers.trace_struct import Trace
+from ppl.typing import Message
+
+
+class condition(Handler):
+    """Fix sample sites to data: ``condition(model, {"x": 1.0})`` makes ``x`` an observed site.
+
+    :param data: a dict from site name to value, or a :class:`Trace` whose values are taken.
+    :raises HandlerError: if ``data`` is missing.
+
+    Names in ``data`` that no site of the run has give one warning that shows the closest names.
+    """
+
+    def __init__(self, fn: Callable[..., Any] | None = None, data: Mapping[str, Any] | Trace | None = None) -> None:
+        if data is None:
+            raise HandlerError("condition needs data, a dict or a Trace from site name to value; got None")
+        super().__init__(fn)
+        self.data = values_of(data)
+        self._missed = MissedNames("condition", self.data, strict=not isinstance(data, Trace))
+
+    def __enter__(self) -> condition:
+        self._missed.enter()
+        return super().__enter__()
+
+    def __exit__(self, kind: Any, error: Any, traceback: Any) -> bool | None:
+        super().__exit__(kind, error, traceback)
+        self._missed.leave(kind)
+        return None
+
+    def on_sample(self, message: Message) -> None:
+        """Observe the site if it has data and is not observed already."""
+        name = message["name"]
+        self._missed.see(name)
+        if name in self.data and not message["is_observed"]:
+            message["value"], message["is_observed"] = self.data[name], True

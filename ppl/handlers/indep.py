@@ -1,0 +1,140 @@
+"""Frames of conditional independence: the part of a plate that handlers and inference see."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from ppl import ops
+from ppl.errors import PlateCollision, PlateError
+from ppl.handlers.messenger import Handler
+from ppl.runtime import STACK, is_distribution
+from ppl.typing import Message
+
+
+class CondIndepStackFrame(NamedTuple):
+    """One plate around a site.
+
+    :param name: its name.
+    :param dim: its batch dimension, negative; ``None`` for a sequential plate.
+    :param size: how many elements a site has along it, ``None`` if the plate declares none.
+    :param counter: the step of a sequential plate.
+    :param full_size: the size before subsampling.
+    """
+
+    name: str
+    dim: int | None
+    size: int | None
+    counter: int
+    full_size: int | None = None
+
+    @property
+    def vectorized(self) -> bool:
+        """Return whether the plate is a dimension, rather than a loop."""
+        return self.dim is not None
+
+
+def _check_dim(name: str, dim: Any) -> None:
+    if dim is not None and (not isinstance(dim, int) or isinstance(dim, bool) or dim >= 0):
+        raise PlateError(f"plate {name!r} got dim={dim!r}; expected a negative int, counted from the right, or None; try dim=-1")
+
+
+class IndepMessenger(Handler):
+    """Declares the sites inside as independent along a batch dimension, or from step to step.
+
+    :param name: a name for messages and for matching models and guides.
+    :param size: number of elements, ``None`` if unknown.
+    :param dim: batch dimension, negative; by default the rightmost one that no active plate uses.
+    :param device: where the indices lie; by default where the backend puts arrays.
+
+    Distributions at the sites inside are expanded to ``size`` along ``dim`` where their batch shape broadcasts.
+    """
+
+    def __init__(self, name: str | None = None, size: int | None = None, dim: int | None = None, device: Any = None) -> None:
+        super().__init__()
+        _check_dim(name or "", dim)
+        self.name = name or ""
+        self.size = size
+        self.dim = dim
+        self.device = device
+        self.counter = 0
+        self._requested_dim = dim
+        self._vectorized = True
+        self._length = size
+        self._frames: list[CondIndepStackFrame] = []
+        self._indices: Any = None
+
+    @property
+    def indices(self) -> Any:
+        """The indices of the elements, a 1-d integer array; ``None`` for a plate without a size."""
+        if self._indices is None and self.size is not None:
+            indices = ops.arange(0, self.size)
+            self._indices = indices if self.device is None else ops.to_device(indices, self.device)
+        return self._indices
+
+    def next_context(self) -> None:
+        """Count one step of a sequential plate."""
+        self.counter += 1
+
+    def __enter__(self) -> Any:
+        dim = self._claim() if self._vectorized else None
+        self.dim = dim
+        self._frames.append(CondIndepStackFrame(self.name, dim, self._length, self.counter, self.size))
+        super().__enter__()
+        return self
+
+    def __exit__(self, kind: Any, error: Any, traceback: Any) -> bool | None:
+        self._frames.pop()
+        return super().__exit__(kind, error, traceback)
+
+    def _claim(self) -> int:
+        taken = {}
+        for handler in STACK.get():
+            if isinstance(handler, IndepMessenger) and handler._frames:
+                frame = handler._frames[-1]
+                if handler is self or frame.name == self.name:
+                    raise PlateCollision(
+                        f"plate {self.name!r} is entered twice; expected each plate once around a site; try another name for "
+                        f"the inner one"
+                    )
+                if frame.dim is not None:
+                    taken[frame.dim] = frame.name
+        free = -1
+        while free in taken:
+            free -= 1
+        if self._requested_dim is None:
+            return free
+        if self._requested_dim in taken:
+            raise PlateCollision(
+                f"plates {taken[self._requested_dim]!r} and {self.name!r} both use dim={self._requested_dim} at the entry of "
+                f"{self.name!r}; "
+                f"expected distinct dims; try ppl.plate({self.name!r}, {self.size}, dim={free})"
+            )
+        return self._requested_dim
+
+    def process_message(self, message: Message) -> None:
+        """Add this frame to the message and expand the distribution of a sample site."""
+        frame = self._frames[-1]
+        message["cond_indep_stack"] = (frame, *message["cond_indep_stack"])
+        if message["type"] == "sample" and frame.dim is not None and frame.size is not None:
+            fn = message["fn"]
+            if is_distribution(fn) and not message["infer"].get("_deterministic"):
+                self._expand(message, fn, frame)
+
+    def _expand(self, message: Message, fn: Any, frame: CondIndepStackFrame) -> None:
+        batch = tuple(fn.batch_shape)
+        dim, size = frame.dim, frame.size
+        rank = len(batch)
+        present = batch[dim] if -dim <= rank else 1  # type: ignore[operator, index]
+        if present == size and -dim <= rank:  # type: ignore[operator]
+            return
+        if present not in (1, size):
+            raise PlateError(
+                f"site {message['name']!r} has batch shape {batch} but plate {frame.name!r} has size {size} at dim={dim}; "
+                f"expected size 1 "
+                f"or {size} there; try ppl.plate({frame.name!r}, {present}), or .to_event(n) if the dimension is not a plate's"
+            )
+        target = [1] * (-dim - rank) + list(batch)  # type: ignore[operator]
+        target[dim] = size  # type: ignore[index, call-overload]
+        message["fn"] = fn.expand(tuple(target))
+
+

@@ -1,0 +1,221 @@
+"""The record of one run of a model: its sites, their values and log densities, and the edges between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ppl.errors import DuplicateSite, HandlerError, SiteError
+from ppl.handlers import density, shapes
+from ppl.typing import Message
+
+SiteFilter = Callable[[str, Message], bool]
+
+
+def _every_site(name: str, site: Message) -> bool:
+    return True
+
+
+class Trace:
+    """The sites of one run, in order: ``trace.nodes["x"]["value"]``.
+
+    :param graph_type: ``"flat"``, or ``"dense"`` for an edge between any two sample sites that plates do not separate.
+
+    Besides the sites there are the nodes ``_INPUT`` and ``_RETURN``. A node is the message of its site (see :mod:`ppl.runtime`);
+    :meth:`compute_log_prob` adds ``log_prob``, ``unscaled_log_prob`` and ``log_prob_sum``.
+    """
+
+    def __init__(self, graph_type: str = "flat") -> None:
+        if graph_type not in ("flat", "dense"):
+            raise HandlerError(f"unknown graph_type {graph_type!r}; expected 'flat' or 'dense'")
+        self.graph_type = graph_type
+        self.nodes: dict[str, Message] = {}
+        self._edges: dict[tuple[str, str], None] = {}
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.nodes
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.nodes)
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    def __getitem__(self, name: str) -> Message:
+        return self.nodes[name]
+
+    def __repr__(self) -> str:
+        return f"Trace({', '.join(self.nodes)})"
+
+    def __str__(self) -> str:
+        return self.format_shapes()
+
+    @property
+    def edges(self) -> list[tuple[str, str]]:
+        """Pairs of site names, from parent to child."""
+        return list(self._edges)
+
+    def add_node(self, site_name: str, **kwargs: Any) -> None:
+        """Record a site.
+
+        :param site_name: its name.
+        :raises DuplicateSite: if another site has that name (a param may be read again, a whole plate entered again).
+        """
+        self.record(site_name, kwargs)
+
+    def record(self, name: str, node: Message) -> None:
+        """Record a site without copying its node."""
+        known = self.nodes.get(name)
+        if known is not None and not _may_recur(known, node):
+            raise DuplicateSite(_duplicate(name, known, node))
+        self.nodes[name] = node
+
+    def add_edge(self, site1: str, site2: str) -> None:
+        """Add an edge from ``site1`` to ``site2``; unknown names become empty nodes."""
+        for name in (site1, site2):
+            self.nodes.setdefault(name, {"type": "unknown", "name": name})
+        self._edges[site1, site2] = None
+
+    def remove_node(self, site_name: str) -> None:
+        """Forget a site and its edges.
+
+        :raises SiteError: if there is no such site.
+        """
+        if site_name not in self.nodes:
+            raise SiteError(f"the trace has no site {site_name!r} to remove; it has {', '.join(map(repr, self.nodes))}")
+        del self.nodes[site_name]
+        self._edges = {edge: None for edge in self._edges if site_name not in edge}
+
+    def copy(self) -> Trace:
+        """Return a trace with the same nodes and edges; adding to one leaves the other as it was."""
+        other = type(self)(self.graph_type)
+        other.nodes = dict(self.nodes)
+        other._edges = dict(self._edges)
+        return other
+
+    def predecessors(self, site_name: str) -> list[str]:
+        """Return the names of the sites with an edge to ``site_name``."""
+        return [parent for parent, child in self._edges if child == site_name]
+
+    def successors(self, site_name: str) -> list[str]:
+        """Return the names of the sites with an edge from ``site_name``."""
+        return [child for parent, child in self._edges if parent == site_name]
+
+    def topological_sort(self, reverse: bool = False) -> list[str]:
+        """Return all names, parents before children; equals keep the order of the run.
+
+        :raises HandlerError: if the edges form a circle.
+        """
+        waiting = dict.fromkeys(self.nodes, 0)
+        children: dict[str, list[str]] = {name: [] for name in self.nodes}
+        for parent, child in self._edges:
+            waiting[child] += 1
+            children[parent].append(child)
+        ready = [name for name, parents in waiting.items() if parents == 0]
+        order: list[str] = []
+        while ready:
+            name = ready.pop(0)
+            order.append(name)
+            for child in children[name]:
+                waiting[child] -= 1
+                if waiting[child] == 0:
+                    ready.append(child)
+        if len(order) < len(self.nodes):
+            raise HandlerError(f"the edges form a circle through {sorted(set(self.nodes) - set(order))}")
+        return order[::-1] if reverse else order
+
+    def _names(self, choose: Callable[[Message], bool]) -> list[str]:
+        return [name for name, node in self.nodes.items() if choose(node)]
+
+    @property
+    def stochastic_nodes(self) -> list[str]:
+        """Names of the sample sites that are not observed."""
+        return self._names(lambda node: node["type"] == "sample" and not node["is_observed"])
+
+    @property
+    def observation_nodes(self) -> list[str]:
+        """Names of the observed sample sites."""
+        return self._names(lambda node: node["type"] == "sample" and node["is_observed"])
+
+    @property
+    def param_nodes(self) -> list[str]:
+        """Names of the param sites."""
+        return self._names(lambda node: node["type"] == "param")
+
+    @property
+    def reparameterized_nodes(self) -> list[str]:
+        """Names of the unobserved sample sites whose draws carry gradients."""
+        return [name for name in self.stochastic_nodes if getattr(self.nodes[name]["fn"], "has_rsample", False)]
+
+    @property
+    def nonreparam_stochastic_nodes(self) -> list[str]:
+        """Names of the unobserved sample sites whose draws carry no gradient."""
+        return [name for name in self.stochastic_nodes if not getattr(self.nodes[name]["fn"], "has_rsample", False)]
+
+    def iter_stochastic_nodes(self) -> Iterator[tuple[str, Message]]:
+        """Iterate over name and node of the unobserved sample sites."""
+        for name in self.stochastic_nodes:
+            yield name, self.nodes[name]
+
+    def compute_log_prob(self, site_filter: SiteFilter = _every_site) -> None:
+        """Add ``log_prob`` (of the site's batch shape, scaled and masked) and its sum to each chosen sample site, once.
+
+        :param site_filter: a function of name and node.
+        :raises SiteError: if a value does not fit its distribution; the message names the site.
+        """
+        for name, node in self.nodes.items():
+            if node["type"] == "sample" and "log_prob" not in node and site_filter(name, node):
+                density.compute(name, node)
+
+    def log_prob_sum(self, site_filter: SiteFilter = _every_site) -> Any:
+        """Return the sum of the log densities of the chosen sample sites; 0 if there are none."""
+        total: Any = 0.0
+        for name, node in self.nodes.items():
+            if node["type"] == "sample" and site_filter(name, node):
+                if "log_prob_sum" not in node:
+                    density.compute(name, node)
+                total = total + node["log_prob_sum"]
+        return total
+
+    def compute_score_parts(self) -> None:
+        """Add ``score_parts`` to each sample site, and ``log_prob`` with its sum where it is missing."""
+        for name, node in self.nodes.items():
+            if node["type"] == "sample" and "score_parts" not in node:
+                density.compute_score_parts(name, node)
+
+    def format_shapes(self, title: str = "Trace Shapes:", last_site: str | None = None) -> str:
+        """Return a table of the shapes at each site: batch shape, a bar, event shape.
+
+        :param title: its first line.
+        :param last_site: the site to stop after.
+        """
+        return shapes.table(self.nodes, title, last_site)
+
+
+def _may_recur(known: Message, node: Message) -> bool:
+    if known["type"] != node["type"]:
+        return False
+    if node["type"] == "subsample":
+        # A whole plate has nothing random to record twice.
+        return known["value"] is node["value"] or (known["infer"] == node["infer"] and not node["infer"].get("_subsampled"))
+    return node["type"] not in ("sample", "args", "return")
+
+
+def _duplicate(name: str, known: Message, node: Message) -> str:
+    if known["type"] != node["type"]:
+        return (
+            f"site {name!r} is a {known['type']} site first ({known.get('fn')!r}) and a {node['type']} site later "
+            f"({node.get('fn')!r}); "
+            "expected one type for a name; try another name for one of them"
+        )
+    return (
+        f"two {node['type']} sites are called {name!r}: first {_describe(known)}, then {_describe(node)}; expected distinct "
+        f"names; "
+        f"try ppl.plate for independent repetitions, ppl.markov with names such as f'{name}_{{t}}' for a sequence, or a name "
+        f"scope"
+    )
+
+
+def _describe(node: Message) -> str:
+    plates = ", ".join(frame.name for frame in node.get("cond_indep_stack", ()))
+    return f"{node.get('fn')!r}" + (f" in plate {plates}" if plates else "")

@@ -1,0 +1,1 @@
+"""Adaptation, beside the kernels: step sizes, warm-up windows, metrics."""

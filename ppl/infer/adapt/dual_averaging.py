@@ -1,0 +1,39 @@
+"""Step size adaptation by dual averaging (Nesterov 2009; Hoffman and Gelman 2014, sec. 3.2)."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from ppl import ops
+
+REGULARIZATION = 0.05
+EARLY_DAMPING = 10.0
+DECAY = 0.75
+
+
+class DualAveragingState(NamedTuple):
+    """Scalars: the current and the averaged logarithm of the step size, the averaged error, the count and the point shrunk to."""
+
+    log_step: Any
+    log_average: Any
+    error: Any
+    count: Any
+    anchor: Any
+
+
+def start(step_size: float) -> DualAveragingState:
+    """Return the state that begins at ``step_size`` and favours ten times as much."""
+    log_step = ops.log(ops.array(float(step_size)))
+    zero = ops.zeros_like(log_step)
+    return DualAveragingState(log_step, log_step, zero, zero, log_step + 2.302585092994046)
+
+
+def update(state: DualAveragingState, accept_prob: Any, target: float) -> DualAveragingState:
+    """Return the state after a transition of mean acceptance probability ``accept_prob``."""
+    count = state.count + 1.0
+    weight = 1.0 / (count + EARLY_DAMPING)
+    error = (1.0 - weight) * state.error + weight * (target - accept_prob)
+    log_step = state.anchor - ops.sqrt(count) / REGULARIZATION * error
+    average_weight = count**-DECAY
+    log_average = average_weight * log_step + (1.0 - average_weight) * state.log_average
+    return DualAveragingState(log_step, log_average, error, count, state.anchor)

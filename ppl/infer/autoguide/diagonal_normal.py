@@ -1,0 +1,53 @@
+"""A mean-field normal guide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ppl import constraints, ops
+from ppl.distributions import Normal
+from ppl.errors import InferenceError
+from ppl.infer.autoguide.continuous import AutoContinuous
+from ppl.infer.initialization import init_to_median
+from ppl.primitives import param
+from ppl.typing import Model
+
+
+class AutoDiagonalNormal(AutoContinuous):
+    r"""Independent normals over the unconstrained vector: :math:`q(u) = \prod_i N(u_i \mid \mu_i, \sigma_i)`.
+
+    See :class:`AutoGuide` for the parameters.
+
+    :param init_scale: initial standard deviation of every element, positive.
+
+    The params are ``auto_loc`` and ``auto_scale`` (after the prefix), both of shape ``(latent_dim,)``.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        prefix: str = "auto",
+        init_loc_fn: Callable[[dict], Any] = init_to_median,
+        init_scale: float = 1.0,
+        create_plates: Callable[..., Any] | None = None,
+    ) -> None:
+        if not init_scale > 0:
+            raise InferenceError(f"init_scale must be positive, received {init_scale!r}")
+        super().__init__(model, prefix, init_loc_fn=init_loc_fn, create_plates=create_plates)
+        self.init_scale = init_scale
+
+    def _loc_scale(self) -> tuple[Any, Any]:
+        loc = param(f"{self.prefix}_loc", lambda: self.initial)
+        scale = param(f"{self.prefix}_scale", lambda: ops.full_like(self.initial, self.init_scale), constraint=constraints.positive)
+        return loc, scale
+
+    def get_posterior(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the normal distribution over the unconstrained vector."""
+        with self.active():
+            self.setup(*args, **kwargs)
+            return Normal(*self._loc_scale()).to_event(1)
+
+    def _quantile(self, probability: Any) -> Any:
+        loc, scale = self._loc_scale()
+        return loc + scale * ops.ndtri(ops.array(probability))

@@ -1,0 +1,156 @@
+"""What the evidence lower bounds share: particles, checks, and the ways to ask for a loss."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from math import inf, isfinite
+from typing import Any
+
+from ppl import handlers, ops, registry
+from ppl.errors import InferenceError
+from ppl.infer.latents import is_latent
+from ppl.infer.objective import Estimate, Objective, constraints_of, discover, leaves_of
+from ppl.infer.particles import deepest_plate, has_explicit_keys, in_plate, map_over_keys, run_pair
+from ppl.ops import autodiff, random
+from ppl.typing import Model
+
+PARTICLE_PLATE = "num_particles_vectorized"
+
+
+class ELBO(ABC):
+    """Base of the evidence lower bounds, the losses of :class:`ppl.infer.SVI`.
+
+    :param num_particles: how many runs of guide and model an estimate averages.
+    :param max_plate_nesting: how many batch dimensions the plates of model and guide take; guessed by one run if absent.
+    :param max_iarange_nesting: older name of ``max_plate_nesting``.
+    :param vectorize_particles: whether the particles run at once: mapped over keys on jax, in an outer plate elsewhere, which
+        needs a model whose operations broadcast on the left.
+    :param strict_enumeration_warning: whether enumeration warns where it is not used; has no effect on other bounds.
+    :param ignore_jit_warnings: accepted; the library's compilers do not warn about it.
+    :param jit_options: accepted; the backend chooses its compiler's options.
+    :param retain_graph: whether torch keeps the graph after :meth:`loss_and_grads`.
+    :param tail_adaptive_beta: exponent in [-1, 0) of the tail-adaptive bound.
+    :raises InferenceError: if ``num_particles`` is not a positive int.
+    """
+
+    def __init__(
+        self,
+        num_particles: int = 1,
+        max_plate_nesting: float = inf,
+        max_iarange_nesting: float | None = None,
+        vectorize_particles: bool = False,
+        strict_enumeration_warning: bool = True,
+        ignore_jit_warnings: bool = False,
+        jit_options: dict[str, Any] | None = None,
+        retain_graph: bool | None = None,
+        tail_adaptive_beta: float = -1.0,
+    ) -> None:
+        if not isinstance(num_particles, int) or num_particles < 1:
+            raise InferenceError(f"num_particles must be an int of 1 or more, received {num_particles!r}")
+        self.num_particles = num_particles
+        self.max_plate_nesting = max_plate_nesting if max_iarange_nesting is None else max_iarange_nesting
+        self.vectorize_particles = vectorize_particles and num_particles > 1
+        self.strict_enumeration_warning = strict_enumeration_warning
+        self.ignore_jit_warnings = ignore_jit_warnings
+        self.jit_options = jit_options
+        self.retain_graph = retain_graph
+        self.tail_adaptive_beta = tail_adaptive_beta
+        self.gradients: dict[str, Any] = {}
+
+    @abstractmethod
+    def particle(self, model_trace: Any, guide_trace: Any) -> Estimate:
+        """Return the estimate from one pair of traces (of a plate of particles: their sum)."""
+
+    def estimate(
+        self, model: Model, guide: Model, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None, key: Any = None
+    ) -> Estimate:
+        """Return the estimate at the current parameters; pure in ``key`` where randomness is explicit.
+
+        :raises InferenceError: if the sites of model and guide do not match.
+        """
+        kwargs = {} if kwargs is None else kwargs
+        num = self.num_particles
+        if not self.vectorize_particles:
+            keys = [key] * num if key is None or num == 1 else random.split(key, num)
+            return _average([self._one(model, guide, args, kwargs, own) for own in keys], num)
+        if has_explicit_keys():
+            key = random.next_key("particles") if key is None else key
+            stacked = map_over_keys(lambda own: tuple(self._one(model, guide, args, kwargs, own)), key, num)
+            return _average(
+                [Estimate(ops.sum(stacked[0]), ops.sum(stacked[1]), {n: ops.sum(v) for n, v in stacked[2].items()})], num
+            )
+        nesting = self._nesting(model, guide, args, kwargs)
+        model, guide = (in_plate(fn, PARTICLE_PLATE, num, nesting) for fn in (model, guide))
+        return _average([self._one(model, guide, args, kwargs, key)], num)
+
+    def _one(self, model: Model, guide: Model, args: tuple[Any, ...], kwargs: dict[str, Any], key: Any) -> Estimate:
+        model_trace, guide_trace = run_pair(model, guide, args, kwargs, key)
+        check_match(model_trace, guide_trace)
+        return self.particle(model_trace, guide_trace)
+
+    def _nesting(self, model: Model, guide: Model, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+        if not isfinite(self.max_plate_nesting):
+            with handlers.block():
+                self.max_plate_nesting = deepest_plate(run_pair(model, guide, args, kwargs))
+        return int(self.max_plate_nesting)
+
+    def loss(self, model: Model, guide: Model, *args: Any, **kwargs: Any) -> float:
+        """Return an estimate of the loss, the negative bound, as a float; the arguments go to model and guide."""
+        return float(ops.to_numpy(self.estimate(model, guide, args, kwargs).loss))
+
+    def differentiable_loss(self, model: Model, guide: Model, *args: Any, **kwargs: Any) -> Any:
+        """Return an array whose value is the loss and whose gradient is the gradient estimate."""
+        estimate = self.estimate(model, guide, args, kwargs)
+        return estimate.surrogate + autodiff.stop_gradient(estimate.loss - estimate.surrogate)
+
+    def loss_and_grads(self, model: Model, guide: Model, *args: Any, **kwargs: Any) -> float:
+        """Return the loss as a float and leave the gradients of the unconstrained parameters behind.
+
+        On torch they are added to the ``grad`` of the param store's entries; elsewhere arrays have none, and
+        they stand in :attr:`gradients` by name.
+        """
+        objective = Objective(model, guide, self)
+        if registry.active().optim.STEP == "leaves":
+            estimate, _, self.gradients = objective.backward(args, kwargs, self.retain_graph)
+        else:
+            names = discover(model, guide, args, kwargs)
+            key = random.next_key("loss_and_grads")
+            estimate, self.gradients = objective.with_gradients(leaves_of(names), constraints_of(names), args, kwargs, key)
+        return float(ops.to_numpy(estimate.loss))
+
+
+def _average(estimates: list[Estimate], num: int) -> Estimate:
+    loss = sum(estimate.loss for estimate in estimates) / num
+    surrogate = sum(estimate.surrogate for estimate in estimates) / num
+    return Estimate(loss, surrogate, estimates[0].terms if len(estimates) == 1 else _add_terms(estimates))
+
+
+def _add_terms(estimates: list[Estimate]) -> dict[str, Any]:
+    total: dict[str, Any] = {}
+    for estimate in estimates:
+        for name, term in estimate.terms.items():
+            total[name] = total.get(name, 0.0) + term
+    return total
+
+
+def check_match(model_trace: Any, guide_trace: Any) -> None:
+    """Raise unless the guide proposes exactly the latent sites of the model.
+
+    :raises InferenceError: names the first site that one of them lacks, and lists both.
+    """
+    in_model = {name for name, site in model_trace.nodes.items() if is_latent(site)}
+    in_guide = {name for name, site in guide_trace.nodes.items() if is_latent(site) and not site["infer"].get("is_auxiliary")}
+    if in_model == in_guide:
+        return
+    lists = f"latent sites of the model: {sorted(in_model)}; sites of the guide: {sorted(in_guide)}"
+    extra = sorted(in_guide - in_model)
+    if extra:
+        observed = {name for name, site in model_trace.nodes.items() if site["type"] == "sample" and site["is_observed"]}
+        why = "observes" if extra[0] in observed else "does not have"
+        raise InferenceError(
+            f"the guide samples {extra[0]!r}, which the model {why}; {lists}; try to drop it, or mark it infer={{'is_auxiliary': True}}"
+        )
+    missing = sorted(in_model - in_guide)
+    raise InferenceError(
+        f"the guide lacks {missing[0]!r}, a latent site of the model; {lists}; try to sample it in the guide, or to observe it in the model"
+    )

@@ -1,0 +1,94 @@
+"""Where latent sites start. Each strategy maps a sample site (a message) to a value in its support.
+
+``init_to_uniform`` and the others can be given as they are, or called with options only: ``init_to_uniform(radius=0.5)``.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ppl import ops
+from ppl.errors import InferenceError
+from ppl.ops import random
+from ppl.transforms import biject_to
+
+Site = dict[str, Any]
+
+
+def _strategy(function: Callable) -> Callable:
+    """Let ``function(site, **options)`` be called with options alone, giving a function of the site."""
+
+    @functools.wraps(function)
+    def call(site: Site | None = None, **options: Any) -> Any:
+        if site is None:
+            return functools.wraps(function)(functools.partial(function, **options))
+        return function(site, **options)
+
+    return call
+
+
+@_strategy
+def init_to_uniform(site: Site, radius: float = 2.0) -> Any:
+    """Return a point uniform on ``[-radius, radius]`` in unconstrained space."""
+    transform = biject_to(site["fn"].support)
+    shape = transform.inverse_shape(tuple(site["fn"].shape()))
+    return transform(radius * (2.0 * random.uniform(site.get("rng_key"), shape) - 1.0))
+
+
+@_strategy
+def init_to_feasible(site: Site) -> Any:
+    """Return the point of the support whose unconstrained coordinates are zero."""
+    transform = biject_to(site["fn"].support)
+    return transform(ops.zeros(transform.inverse_shape(tuple(site["fn"].shape()))))
+
+
+@_strategy
+def init_to_sample(site: Site) -> Any:
+    """Return a draw from the prior."""
+    return site["fn"].sample(rng_key=site.get("rng_key"))
+
+
+@_strategy
+def init_to_median(site: Site, num_samples: int = 15) -> Any:
+    """Return the elementwise median of ``num_samples`` prior draws, moved into the support where it left it."""
+    fn = site["fn"]
+    draws = fn.sample((num_samples,), rng_key=site.get("rng_key"))
+    middle = ops.sort(draws, axis=0)[num_samples // 2]
+    return _into_support(fn, middle)
+
+
+@_strategy
+def init_to_mean(site: Site) -> Any:
+    """Return the prior mean, or the median of prior draws where the mean is not finite or not known."""
+    fn = site["fn"]
+    try:
+        mean = ops.array(fn.mean)
+    except NotImplementedError:
+        return init_to_median(site)
+    value = ops.broadcast_to(mean, tuple(fn.shape()))
+    return ops.where(ops.isfinite(value), value, init_to_median(site))
+
+
+@_strategy
+def init_to_value(site: Site, values: Mapping[str, Any] | None = None) -> Any:
+    """Return ``values[name]`` where it is given, else a uniform point.
+
+    :raises InferenceError: if ``values`` is missing or the shape differs from the site's.
+    """
+    if values is None:
+        raise InferenceError("init_to_value needs values=..., a dict from site name to value")
+    if site["name"] not in values:
+        return init_to_uniform(site)
+    value = ops.array(values[site["name"]])
+    if ops.shape(value) != tuple(site["fn"].shape()):
+        expected, received = tuple(site["fn"].shape()), ops.shape(value)
+        raise InferenceError(f"init_to_value: site {site['name']!r} has shape {expected}, but the value given has {received}")
+    return value
+
+
+def _into_support(fn: Any, value: Any) -> Any:
+    """Send ``value`` through unconstrained space and back, so that rounding or sorting cannot leave the support."""
+    transform = biject_to(fn.support)
+    return transform(transform.inv(value))

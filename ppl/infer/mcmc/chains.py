@@ -1,0 +1,243 @@
+"""Chains in lockstep from a start to their draws: warm-up in windows, then sampling, both in chunks."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from ppl import ops, registry
+from ppl.errors import InitializationError
+from ppl.infer.adapt import dual_averaging, step_size, windows
+from ppl.infer.adapt.dual_averaging import DualAveragingState
+from ppl.infer.mcmc.kernels import Kernel
+from ppl.infer.mcmc.metrics import Diagonal
+from ppl.infer.mcmc.progress import Progress
+from ppl.infer.mcmc.state import ChainState, Mass
+from ppl.infer.potential import initial_uniform
+from ppl.ops import autodiff, random
+
+MAX_START_TRIES = 100
+FIRST_CHUNK = 10
+CHUNK_SECONDS = 0.25
+LARGEST_CHUNK = 256
+
+
+class RunState(NamedTuple):
+    """Everything that changes from one transition to the next."""
+
+    key: Any
+    chains: ChainState
+    averaging: DualAveragingState
+
+
+class Draws(NamedTuple):
+    """Host arrays, draws first: ``position (S, C, D)``, the others ``(S, C)`` but for ``step_size (S,)``."""
+
+    position: Any
+    potential_energy: Any
+    accept_prob: Any
+    num_leapfrog_steps: Any
+    divergent: Any
+    step_size: Any
+
+
+class Sampler:
+    """The compiled parts of one kernel on one potential for a number of chains; used again for new data of equal shapes.
+
+    :param kernel: the configuration.
+    :param potential: the target.
+    :param num_chains: how many chains advance together.
+    :param num_draws: about how many transitions will follow.
+    """
+
+    def __init__(self, kernel: Kernel, potential: Any, num_chains: int, num_draws: int) -> None:
+        self.kernel = kernel
+        self.potential = potential
+        self.num_chains = num_chains
+        self.num_draws = num_draws
+        self.backend = registry.active()
+        self._energy_and_gradient: Callable | None = None
+        self._advance: Callable | None = None
+        self.interrupted = False
+        self.mass: Mass | None = None
+
+    def run(self, key: Any, num_warmup: int, num_samples: int, data: list[Any], progress: Progress) -> Draws | None:
+        """Return the draws after warm-up, fewer than ``num_samples`` after an interrupt, ``None`` if it came during warm-up."""
+        key, key_start = random.split(key)
+        self.interrupted = False
+        with self.backend.infer.quiet():
+            chains = self._start(key_start, data)
+            self.mass = self._first_mass()
+            first = self._first_step(chains, data)
+            state = RunState(key, chains, dual_averaging.start(first))
+            self._prepare(state, data)
+            with _interrupts() as interrupted:
+                state = self._warm_up(state, num_warmup, data, progress, interrupted)
+                pieces: list[Draws] = []
+                if not interrupted.is_set():
+                    for state, draws in self._chunks(state, num_samples, data, False, progress, interrupted):
+                        pieces.append(draws)
+                self.interrupted = interrupted.is_set()
+        return _joined(pieces) if pieces else None
+
+    def _start(self, key: Any, data: list[Any]) -> ChainState:
+        """Return chains at points of finite log density and gradient.
+
+        :raises InitializationError: with a report per site if none is found.
+        """
+        positions = self._propose(key, data)
+        if self._energy_and_gradient is None:
+            potential = self.potential
+
+            def energy_and_gradient(position, data):
+                return autodiff.value_and_grad(lambda point: -potential.log_density(point, data))(position)
+
+            self._energy_and_gradient = self.backend.infer.over_chains(energy_and_gradient, positions, data)
+            self._evaluate = ops.compile.compile(self._energy_and_gradient, positions, data, horizon=20)
+        for _ in range(MAX_START_TRIES):
+            energy, gradient = self._evaluate(positions, data)
+            finite = ops.isfinite(energy) & ops.all(ops.isfinite(gradient), axis=-1)
+            if bool(ops.all(finite)):
+                return ChainState(positions, energy, gradient)
+            key, _ = random.split(key)
+            positions = ops.where(finite[:, None], positions, self._propose(key, data))
+        bad = [index for index, good in enumerate(ops.to_numpy(finite)) if not good][0]
+        raise InitializationError(
+            f"no valid start was found for chain {bad} in {MAX_START_TRIES} tries: the log density or its gradient is not finite; "
+            f"expected finite values; at the last try:\n{self.potential.explain(positions[bad], data)}\n"
+            "try init_strategy=infer.init_to_feasible() or init_to_value(values={...}), or look at the sites marked above"
+        )
+
+    def _propose(self, key: Any, data: list[Any]) -> Any:
+        strategy = self.kernel.init_strategy
+        uniform = getattr(strategy, "__name__", "") == "init_to_uniform"
+        if uniform or not hasattr(self.potential, "initial"):
+            options = getattr(strategy, "keywords", {}) if uniform else {}
+            return initial_uniform(key, (self.num_chains, self.potential.size), options.get("radius", 2.0))
+        keys = random.split(key, self.num_chains)
+        return ops.stack([self.potential.initial(one, strategy, data) for one in keys])
+
+    def _first_mass(self) -> Mass:
+        given = self.kernel.initial_inverse_mass
+        if given is None:
+            return self.kernel.metric.identity(self.potential.size)
+        return self.kernel.metric.from_inverse(ops.array(given))
+
+    def _first_step(self, chains: ChainState, data: list[Any]) -> float:
+        if self.kernel.step_size is not None:
+            return float(self.kernel.step_size)
+        return self._search_step(chains, data, 1.0) if self.kernel.adapt_step_size else 1.0
+
+    def _search_step(self, chains: ChainState, data: list[Any], initial: float) -> float:
+        """Return a step size found by single leapfrog steps; the arithmetic is on the host, only the gradient on the backend."""
+        position, energy, gradient = (ops.to_numpy(part) for part in chains)
+        inverse, factor = (ops.to_numpy(part) for part in self.mass)
+        diagonal = isinstance(self.kernel.metric, Diagonal)
+        with registry.using("numpy"):
+            momentum = self.kernel.metric.draw(random.key(0), Mass(inverse, factor), position.shape)
+
+        def accept_prob(step: float) -> float:
+            kicked = momentum - 0.5 * step * gradient
+            moved = position + step * (inverse * kicked if diagonal else kicked @ inverse)
+            with registry.using(self.backend):
+                new_energy, new_gradient = self._evaluate(ops.astype(ops.array(moved), ops.dtype_name(chains.position)), data)
+                new_energy, new_gradient = ops.to_numpy(new_energy), ops.to_numpy(new_gradient)
+            ended = kicked - 0.5 * step * new_gradient
+            with registry.using("numpy"):
+                mass = Mass(inverse, factor)
+                change = new_energy - energy + self.kernel.metric.kinetic_energy(mass, ended)
+                change = change - self.kernel.metric.kinetic_energy(mass, momentum)
+                change = ops.where(ops.isfinite(change), change, float("inf"))
+                return float(ops.mean(ops.exp(-ops.maximum(change, 0.0))))
+
+        with registry.load("numpy").infer.quiet():
+            return step_size.search(accept_prob, initial, self.kernel.target_accept_prob)
+
+    def _prepare(self, state: RunState, data: list[Any]) -> None:
+        if self._advance is not None:
+            return
+        chains = state.chains
+        example = (chains.position, chains.potential_energy, chains.gradient, self.mass, data)
+        transition = self.kernel.transition(self._energy_and_gradient, example, self.num_draws)
+        target = self.kernel.target_accept_prob
+
+        def step(state: RunState, data: Any, mass: Mass, adapting: Any) -> tuple[RunState, Draws]:
+            key, key_step = random.split(state.key)
+            averaging = state.averaging
+            size = ops.exp(ops.where(adapting, averaging.log_step, averaging.log_average))
+            sizes = size + ops.zeros_like(state.chains.potential_energy)
+            chains, info = transition(key_step, state.chains, sizes, mass, data)
+            updated = dual_averaging.update(averaging, ops.mean(info.accept_prob), target)
+            averaging = DualAveragingState(*(ops.where(adapting, new, old) for new, old in zip(updated, averaging, strict=True)))
+            return RunState(key, chains, averaging), Draws(chains.position, chains.potential_energy, *info, size)
+
+        self._advance = self.backend.infer.loop(step)
+
+    def _warm_up(self, state: RunState, num_warmup: int, data: list[Any], progress: Progress, interrupted: Any) -> RunState:
+        kernel = self.kernel
+        for window in windows.schedule(num_warmup):
+            pieces = []
+            for following, draws in self._chunks(state, window.end - window.start, data, kernel.adapt_step_size, progress, interrupted):
+                state = following
+                pieces.append(draws.position)
+            if interrupted.is_set():
+                return state
+            if window.slow and kernel.adapt_mass_matrix:
+                self.mass = self._estimate(pieces)
+                if kernel.adapt_step_size:
+                    size = self._search_step(state.chains, data, float(ops.to_numpy(ops.exp(state.averaging.log_average))))
+                    state = state._replace(averaging=dual_averaging.start(size))
+        return state
+
+    def _estimate(self, pieces: list[Any]) -> Mass:
+        """Return the metric estimated from the draws of all chains in a window."""
+        with registry.using("numpy"):
+            draws = ops.concat(pieces)
+            inverse = self.kernel.metric.estimate(draws.reshape(-1, draws.shape[-1]))
+        like = ops.dtype_name(self.mass.inverse)
+        return self.kernel.metric.from_inverse(ops.astype(ops.array(inverse), like))
+
+    def _chunks(
+        self, state: RunState, total: int, data: list[Any], adapting: bool, progress: Progress, interrupted: Any
+    ) -> Iterator[tuple[RunState, Draws]]:
+        """Yield the state and the draws of one chunk after another; a chunk takes about a quarter of a second."""
+        done, size = 0, FIRST_CHUNK
+        while done < total and not interrupted.is_set():
+            count = min(size, total - done)
+            began = time.perf_counter()
+            state, draws = self._advance(state, count, data, self.mass, ops.array(adapting))
+            elapsed = time.perf_counter() - began
+            done += count
+            size = max(1, min(LARGEST_CHUNK, 2 * size, int(count * CHUNK_SECONDS / max(elapsed, 1e-6)) + 1))
+            progress.update(count, draws, adapting)
+            yield state, draws
+
+
+@contextmanager
+def _interrupts() -> Iterator[threading.Event]:
+    """Turn the first Ctrl-C of a block into a flag that is looked at between chunks; the second one raises at once."""
+    interrupted = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupted
+        return
+    previous = signal.getsignal(signal.SIGINT)
+
+    def note(number: int, frame: Any) -> None:
+        if interrupted.is_set():
+            raise KeyboardInterrupt
+        interrupted.set()
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _joined(pieces: list[Draws]) -> Draws:
+    with registry.using("numpy"):
+        return Draws(*(ops.concat(column) for column in zip(*pieces, strict=True)))

@@ -1,0 +1,32 @@
+"""What kernels hand to each other. Every array has a leading chain axis; shapes are for ``C`` chains in ``D`` dimensions."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+
+class ChainState(NamedTuple):
+    """Where the chains are: ``position (C, D)``, ``potential_energy (C,)`` and its ``gradient (C, D)``."""
+
+    position: Any
+    potential_energy: Any
+    gradient: Any
+
+
+class StepInfo(NamedTuple):
+    """What one transition did, each of shape ``(C,)``.
+
+    ``accept_prob``: mean Metropolis probability over the trajectory; ``num_leapfrog_steps``: gradient evaluations;
+    ``divergent``: the energy error passed :data:`ppl.infer.mcmc.trajectory.MAX_ENERGY_CHANGE`.
+    """
+
+    accept_prob: Any
+    num_leapfrog_steps: Any
+    divergent: Any
+
+
+class Mass(NamedTuple):
+    """A Euclidean metric: ``inverse`` is the inverse mass (variances or a covariance), ``factor`` what draws momenta."""
+
+    inverse: Any
+    factor: Any

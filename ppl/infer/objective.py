@@ -1,0 +1,182 @@
+"""A loss as a function of unconstrained parameters, and its gradients on each kind of backend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from ppl import handlers, ops
+from ppl.errors import InferenceError
+from ppl.handlers.messenger import Handler
+from ppl.infer.particles import run_pair
+from ppl.ops import autodiff, random
+from ppl.params import get_param_store
+from ppl.transforms import transform_to
+from ppl.typing import Message, Model
+
+
+class Estimate(NamedTuple):
+    """A Monte Carlo estimate of a loss.
+
+    :param loss: the negative bound, a scalar.
+    :param surrogate: a scalar whose gradient is the gradient estimate; its value means nothing.
+    :param terms: log density of each site, a scalar each, to find the one that is not finite.
+    """
+
+    loss: Any
+    surrogate: Any
+    terms: dict[str, Any]
+
+
+class ParamNames(Handler):
+    """Collect the names of the param sites inside, in order.
+
+    :param known: names that are expected, or ``None`` for any.
+
+    Another name than the known ones raises :class:`UnknownParam`: the function being differentiated or compiled does not
+    have it among its arguments.
+    """
+
+    def __init__(self, known: Mapping[str, Any] | None = None) -> None:
+        super().__init__()
+        self.known = known
+        self.names: dict[str, None] = {}
+
+    def on_param(self, message: Message) -> None:
+        """Note the name."""
+        name = message["name"]
+        if self.known is not None and name not in self.known:
+            raise UnknownParam(name)
+        self.names[name] = None
+
+
+class UnknownParam(InferenceError):
+    """A param site appeared that the parameters so far do not contain.
+
+    :param name: its name.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"param {name!r} appeared after the fit was set up; expected model and guide to have the same params at each step; "
+            "try svi.step, or the torch or numpy backend, for a model whose params change"
+        )
+        self.name = name
+
+
+def discover(model: Model, guide: Model, args: tuple[Any, ...], kwargs: dict[str, Any], key: Any = None) -> list[str]:
+    """Run guide and model once, so that every param exists in the param store, and return the names.
+
+    :param key: seeds the run and the initial values; ``None`` draws from the ambient source.
+    """
+    with ParamNames() as seen:
+        if key is None:
+            run_pair(model, guide, args, kwargs)
+        else:
+            with random.scope(key):
+                run_pair(model, guide, args, kwargs, random.fold_in(key, "first run"))
+    return list(seen.names)
+
+
+class Objective:
+    """A loss of model and guide: an ELBO, or a function ``loss(model, guide, *args, **kwargs)`` of the user.
+
+    :param loss: an object with the method ``estimate(model, guide, args, kwargs, key)``, or the function.
+
+    :raises InferenceError: if it is neither.
+    """
+
+    def __init__(self, model: Model, guide: Model, loss: Any) -> None:
+        if not hasattr(loss, "estimate") and not callable(loss):
+            raise InferenceError(
+                f"the loss is an ELBO or a function of (model, guide, *args), received {type(loss).__name__}; try loss=Trace_ELBO()"
+            )
+        self.model = model
+        self.guide = guide
+        self.loss = loss
+
+    def estimate(self, model: Model, guide: Model, args: tuple[Any, ...], kwargs: dict[str, Any], key: Any = None) -> Estimate:
+        """Return the loss of ``model`` and ``guide``, which are this objective's own, perhaps under handlers."""
+        if hasattr(self.loss, "estimate"):
+            return self.loss.estimate(model, guide, args, kwargs, key)
+        if key is None:
+            value = self.loss(model, guide, *args, **kwargs)
+        else:
+            with random.scope(key):
+                value = self.loss(model, guide, *args, **kwargs)
+        return Estimate(autodiff.stop_gradient(ops.array(value)), value, {})
+
+    def with_gradients(
+        self,
+        unconstrained: Mapping[str, Any],
+        constraints: Mapping[str, Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        key: Any = None,
+    ) -> tuple[Estimate, dict[str, Any]]:
+        """Return the estimate and its gradients in those of ``unconstrained`` that the run met: pure where randomness is explicit.
+
+        :raises UnknownParam: if another param site appears.
+        """
+        seen = ParamNames(unconstrained)
+
+        def surrogate(free: dict[str, Any]) -> tuple[Any, Any]:
+            values = constrain(free, constraints)
+            with seen:
+                model = handlers.substitute(self.model, data=values)
+                guide = handlers.substitute(self.guide, data=values)
+                estimate = self.estimate(model, guide, args, kwargs, key)
+            return estimate.surrogate, (estimate.loss, estimate.terms)
+
+        (value, (loss, terms)), gradients = autodiff.value_and_grad(surrogate, has_aux=True)(dict(unconstrained))
+        return Estimate(loss, value, terms), {name: gradients[name] for name in seen.names}
+
+    def backward(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], retain_graph: bool | None = None
+    ) -> tuple[Estimate, dict[str, Any], dict[str, Any]]:
+        """Return estimate, unconstrained parameters and their gradients by name, the gradients added to each array's ``grad``.
+
+        :raises InferenceError: if the loss depends on no parameter.
+        """
+        with ParamNames() as seen:
+            estimate = self.estimate(self.model, self.guide, args, kwargs)
+        require_params(seen.names)
+        if not getattr(estimate.surrogate, "requires_grad", False):
+            raise InferenceError(
+                f"the loss does not depend on the params {sorted(seen.names)}: nothing can be fitted; "
+                "expected params that reach a sample site without .detach()"
+            )
+        estimate.surrogate.backward(retain_graph=retain_graph)
+        leaves = leaves_of(seen.names)
+        return estimate, leaves, standing_gradients(leaves)
+
+
+def leaves_of(names: Iterable[str]) -> dict[str, Any]:
+    """Return the param store's unconstrained arrays by name."""
+    store = get_param_store()
+    return {name: store.get_unconstrained(name) for name in names}
+
+
+def constraints_of(names: Iterable[str]) -> dict[str, Any]:
+    """Return the param store's constraints by name."""
+    store = get_param_store()
+    return {name: store.constraint(name) for name in names}
+
+
+def standing_gradients(leaves: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what stands in the ``grad`` of each array that has one."""
+    return {name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}
+
+
+def constrain(unconstrained: Mapping[str, Any], constraints: Mapping[str, Any]) -> dict[str, Any]:
+    """Return constrained values of parameters."""
+    return {name: transform_to(constraints[name])(value) for name, value in unconstrained.items()}
+
+
+def require_params(names: Iterable[str]) -> None:
+    """Raise if there is nothing to fit."""
+    if not names:
+        raise InferenceError(
+            "neither model nor guide has a param: nothing can be fitted; expected at least one ppl.param site; "
+            "try an automatic guide, such as AutoDiagonalNormal(model)"
+        )

@@ -1,0 +1,60 @@
+"""Many runs of a model at once: mapped over keys where randomness is explicit, inside an outer plate elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from ppl import handlers, ops
+from ppl.ops import autodiff, random
+from ppl.primitives import plate
+from ppl.typing import Model
+
+
+def has_explicit_keys() -> bool:
+    """Return whether the active backend draws from explicit keys, so that runs can be mapped over them."""
+    key = random.key(0)
+    return random.fold_in(key, 1) is not key
+
+
+def deepest_plate(traces: Iterable[Any]) -> int:
+    """Return how many batch dimensions the vectorized plates of ``traces`` reach to the left."""
+    return max(
+        (
+            -frame.dim
+            for trace in traces
+            for site in trace.nodes.values()
+            for frame in site.get("cond_indep_stack") or ()
+            if frame.dim
+        ),
+        default=0,
+    )
+
+
+def map_over_keys(run: Callable[..., Any], key: Any, num: int, *batched: Any) -> Any:
+    """Return ``run(key, *slices)`` for ``num`` keys at once, results stacked; ``batched`` are trees with a leading axis of ``num``."""
+    return autodiff.vmap(run)(ops.stack(random.split(key, num)), *batched)
+
+
+def in_plate(model: Model, name: str, num: int, nesting: int) -> Model:
+    """Return ``model`` inside a plate of size ``num`` left of ``nesting`` batch dimensions."""
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        with plate(name, num, dim=-1 - nesting):
+            return model(*args, **kwargs)
+
+    return run
+
+
+def run_pair(model: Model, guide: Model, args: tuple[Any, ...], kwargs: dict[str, Any], key: Any = None) -> tuple[Any, Any]:
+    """Return the traces ``(of the model, of the guide)`` where the model takes the guide's values.
+
+    :param key: source of randomness; ``None`` for the ambient one.
+    """
+    if key is not None:
+        key_guide, key_model = random.split(key)
+        guide = handlers.seed(guide, rng_seed=key_guide)
+        model = handlers.seed(model, rng_seed=key_model)
+    guide_trace = handlers.trace(guide).get_trace(*args, **kwargs)
+    model_trace = handlers.trace(handlers.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
+    return model_trace, guide_trace

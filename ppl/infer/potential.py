@@ -1,0 +1,238 @@
+"""A model and its arguments as a log density of one flat unconstrained vector.
+
+Samplers see only that vector and the list of data arrays; they never call primitives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ppl import handlers, ops, registry, tree
+from ppl.errors import InferenceError
+from ppl.infer.latents import LatentSite, is_latent, refuse_discrete, split_vector
+from ppl.ops import autodiff, random
+from ppl.transforms import biject_to
+from ppl.typing import Model
+
+
+class ModelArguments:
+    """The arguments of a model, its arrays taken out so that they can be traced.
+
+    :param args: positional arguments; numpy arrays among them become arrays of the active backend, floating ones in the
+        default dtype.
+    :param kwargs: keyword arguments.
+    """
+
+    def __init__(self, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
+        self.container = (tuple(args), dict(kwargs))
+        self.leaves = tree.leaves(self.container)
+        self.traced = [index for index, leaf in enumerate(self.leaves) if hasattr(leaf, "dtype") and hasattr(leaf, "shape")]
+        self.arrays = [as_data(self.leaves[index]) for index in self.traced]
+
+    def rebuild(self, arrays: Sequence[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return ``(args, kwargs)`` with ``arrays`` in the places of the arrays."""
+        leaves = list(self.leaves)
+        for index, array in zip(self.traced, arrays, strict=True):
+            leaves[index] = array
+        return tree.unflatten(self.container, leaves)
+
+    def signature(self) -> Any:
+        """Return what must stay equal for compiled code to be reused: structure, static values, shapes and dtypes."""
+        static = [repr(leaf) for index, leaf in enumerate(self.leaves) if index not in self.traced]
+        return tree.structure(self.container), tuple(static), tuple((ops.shape(a), ops.dtype_name(a)) for a in self.arrays)
+
+
+def as_data(value: Any) -> Any:
+    """Return ``value`` as an array of the active backend; a foreign floating array takes the default dtype."""
+    if ops.is_array(value) and registry.active().library != "numpy":
+        return value
+    array = ops.array(value)
+    return ops.astype(array, ops.default_dtype()) if ops.is_floating(array) else array
+
+
+class Potential:
+    """The log density of a model's latent sites, given its observations, on unconstrained space.
+
+    :param model: a callable with primitives.
+    :param arguments: its arguments.
+    :raises InferenceError: if the model has no latent site, a discrete one, or a subsampled plate.
+
+    ``log_density(vector, data)`` is pure: ``vector`` has shape ``(size,)`` and ``data`` is ``arguments.arrays`` or arrays of the same
+    shapes. The transform of each site is taken from its support as the model runs, so supports may depend on other sites.
+    """
+
+    def __init__(self, model: Model, arguments: ModelArguments) -> None:
+        self.model = model
+        self.arguments = arguments
+        self.backend = registry.active()
+        self.sites: list[LatentSite] = []
+        self.deterministic: list[str] = []
+        self._discover()
+
+    @property
+    def size(self) -> int:
+        """Length of the vector."""
+        return sum(site.size for site in self.sites)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the latent sites, in the order of the vector."""
+        return [site.name for site in self.sites]
+
+    def _discover(self) -> None:
+        found: list[LatentSite] = []
+
+        def run(data: Sequence[Any]) -> None:
+            args, kwargs = self.arguments.rebuild(data)
+            trace = handlers.trace(handlers.seed(self.model, rng_seed=0)).get_trace(*args, **kwargs)
+            offset = 0
+            found.clear()
+            self.deterministic.clear()
+            for name, site in trace.nodes.items():
+                infer = site.get("infer") or {}
+                if infer.get("_deterministic"):
+                    self.deterministic.append(name)
+                elif infer.get("_subsample") and infer.get("_subsampled", True):
+                    _refuse_subsampling(name, site)
+                elif is_latent(site):
+                    support = site["fn"].support
+                    refuse_discrete(name, support)
+                    shape = ops.shape(site["value"])
+                    place = LatentSite(name, shape, tuple(biject_to(support).inverse_shape(shape)), offset)
+                    found.append(place)
+                    offset += place.size
+
+        self.backend.infer.evaluate_shapes(run, self.arguments.arrays)
+        if not found:
+            raise InferenceError(
+                "the model has no latent site: every sample site is observed; expected at least one unobserved continuous site; "
+                "try to leave out the value of obs= (or the condition) of what is to be inferred"
+            )
+        self.sites = found
+
+    def _run(self, vector: Any, data: Sequence[Any]) -> tuple[Any, Any]:
+        unconstrained = split_vector(self.sites, vector)
+        total = 0.0
+
+        def value_of(site: dict) -> Any:
+            nonlocal total
+            if site["name"] not in unconstrained or site["type"] != "sample":
+                return None
+            transform = biject_to(site["fn"].support)
+            point = unconstrained[site["name"]]
+            value = transform(point)
+            log_det = transform.log_abs_det_jacobian(point, value)
+            total = total + ops.sum(log_det)
+            return value
+
+        args, kwargs = self.arguments.rebuild(data)
+        trace = handlers.trace(handlers.substitute(self.model, substitute_fn=value_of)).get_trace(*args, **kwargs)
+        return trace, total
+
+    def log_density(self, vector: Any, data: Sequence[Any]) -> Any:
+        """Return the joint log density of latent and observed sites, Jacobian included: a scalar."""
+        trace, log_det = self._run(vector, data)
+        return trace.log_prob_sum() + log_det
+
+    def constrain(self, vector: Any, data: Sequence[Any]) -> dict[str, Any]:
+        """Return the values of latent and deterministic sites at ``vector``."""
+        trace, _ = self._run(vector, data)
+        return {name: ops.array(trace.nodes[name]["value"]) for name in [*self.names, *self.deterministic]}
+
+    def unconstrain(self, values: dict[str, Any], data: Sequence[Any]) -> Any:
+        """Return the vector at which the latent sites take ``values`` (constrained, by name)."""
+        args, kwargs = self.arguments.rebuild(data)
+        trace = handlers.trace(handlers.substitute(self.model, data=values)).get_trace(*args, **kwargs)
+        pieces = []
+        for site in self.sites:
+            node = trace.nodes[site.name]
+            pieces.append(ops.reshape(biject_to(node["fn"].support).inv(node["value"]), (site.size,)))
+        return ops.concat(pieces, axis=0)
+
+    def initial(self, key: Any, strategy: Callable[[dict], Any], data: Sequence[Any]) -> Any:
+        """Return the vector at which each latent site takes the value that ``strategy(site)`` gives while the model runs."""
+        args, kwargs = self.arguments.rebuild(data)
+        names = set(self.names)
+
+        def value_of(site: dict) -> Any:
+            return strategy(site) if site["type"] == "sample" and site["name"] in names else None
+
+        model = handlers.substitute(handlers.seed(self.model, rng_seed=key), substitute_fn=value_of)
+        trace = handlers.trace(model).get_trace(*args, **kwargs)
+        return self.unconstrain({name: trace.nodes[name]["value"] for name in self.names}, data)
+
+    def explain(self, vector: Any, data: Sequence[Any]) -> str:
+        """Return a table of each site at ``vector``: value, whether it lies in the support, log density, gradient."""
+        with registry.using(self.backend):
+            trace, _ = self._run(vector, data)
+            trace.compute_log_prob()
+            gradient = autodiff.grad(lambda point: self.log_density(point, data))(vector)
+            rows = [("site", "kind", "value", "in support", "log density", "gradient")]
+            for name, site in trace.nodes.items():
+                if site["type"] != "sample" or (site.get("infer") or {}).get("_subsample"):
+                    continue
+                rows.append(self._explain_site(name, site, gradient))
+        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+        return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+    def _explain_site(self, name: str, site: dict, gradient: Any) -> tuple[str, ...]:
+        value = ops.array(site["value"])
+        try:
+            inside = bool(ops.all(site["fn"].support.check(value)))
+        except NotImplementedError:
+            inside = True
+        place = next((place for place in self.sites if place.name == name), None)
+        finite = "-"
+        if place is not None:
+            finite = "finite" if bool(ops.all(ops.isfinite(gradient[place.offset : place.offset + place.size]))) else "NOT FINITE"
+        kind = "observed" if site["is_observed"] else "latent"
+        return name, kind, _preview(value), "yes" if inside else "NO", f"{float(site['log_prob_sum']):.6g}", finite
+
+
+def _preview(value: Any) -> str:
+    flat = ops.to_numpy(value).reshape(-1)
+    shown = " ".join(f"{float(number):.4g}" for number in flat[:3])
+    return shown if len(flat) <= 3 else f"{shown} ... ({len(flat)})"
+
+
+def _refuse_subsampling(name: str, site: dict) -> None:
+    raise InferenceError(
+        f"plate {name!r} is subsampled, so its log density is a random estimate, which HMC and NUTS cannot use; expected the whole "
+        f"plate; try to drop subsample_size= and subsample= of {name!r}, or fit by SVI"
+    )
+
+
+class FunctionPotential:
+    """A user's own log density as a potential: for those who bring no model.
+
+    :param log_density_fn: ``fn(vector, *data) -> scalar`` over the active backend's arrays.
+    :param size: length of the vector.
+    :param data: arrays handed to the function at each call.
+    """
+
+    def __init__(self, log_density_fn: Callable[..., Any], size: int, data: Sequence[Any] = ()) -> None:
+        self.backend = registry.active()
+        self.arguments = ModelArguments(data, {})
+        self.size = size
+        self.names = ["position"]
+        self.deterministic: list[str] = []
+        self._log_density_fn = log_density_fn
+
+    def log_density(self, vector: Any, data: Sequence[Any]) -> Any:
+        """Return the user's log density at ``vector``."""
+        args, _ = self.arguments.rebuild(data)
+        return self._log_density_fn(vector, *args)
+
+    def constrain(self, vector: Any, data: Sequence[Any]) -> dict[str, Any]:
+        """Return the vector itself, under the name ``position``."""
+        return {"position": vector}
+
+    def explain(self, vector: Any, data: Sequence[Any]) -> str:
+        """Return the value of the log density at ``vector``."""
+        return f"log density {float(self.log_density(vector, data)):.6g} at {_preview(vector)}"
+
+
+def initial_uniform(key: Any, shape: tuple[int, ...], radius: float = 2.0) -> Any:
+    """Return points uniform on ``[-radius, radius]`` in each unconstrained coordinate."""
+    return radius * (2.0 * random.uniform(key, shape) - 1.0)

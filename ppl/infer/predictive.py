@@ -1,0 +1,197 @@
+"""Draws of a model's sites given draws of its latent sites."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from ppl import handlers, ops, registry
+from ppl.errors import InferenceError
+from ppl.infer.particles import deepest_plate, has_explicit_keys, in_plate, map_over_keys
+from ppl.infer.potential import ModelArguments
+from ppl.ops import autodiff, control, random
+from ppl.ops.compile import compile as compiled
+from ppl.typing import Model
+
+SAMPLE_PLATE = "_num_predictive_samples"
+RETURN = "_RETURN"
+
+
+class Predictive:
+    """Run a model once for each draw of its latent sites and collect the other sites.
+
+    :param model: a callable with primitives.
+    :param posterior_samples: draws by site name, each of shape ``(num_samples, *site shape)``; sites that they lack are drawn.
+    :param guide: draws the latent sites instead, once for each sample.
+    :param params: constrained values of params by name, such as ``svi.run(...).params``; the others come from the param store.
+    :param num_samples: how many draws to make where ``posterior_samples`` does not say.
+    :param return_sites: names to return (``"_RETURN"`` is the model's result); by default every sample site that is
+        not among the posterior samples.
+    :param parallel: whether all draws are made at once: mapped over keys on jax, in an outer plate elsewhere, which needs
+        a model whose operations broadcast on the left.
+    :param batch_ndims: how many leading dimensions of the posterior samples count draws, 2 for chains and draws.
+    :raises InferenceError: if the numbers of draws disagree or are not given.
+
+    The object keeps the backend that is active when it is built. On jax the model is compiled, once for each set of shapes.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        posterior_samples: Mapping[str, Any] | None = None,
+        guide: Model | None = None,
+        num_samples: int | None = None,
+        return_sites: Collection[str] | None = None,
+        parallel: bool = False,
+        *,
+        params: Mapping[str, Any] | None = None,
+        batch_ndims: int = 1,
+    ) -> None:
+        self.backend = registry.active()
+        self.model = model
+        self.guide = guide
+        self.params = {name: ops.array(value) for name, value in (params or {}).items()}
+        self.return_sites = None if not return_sites else tuple(return_sites)
+        self.parallel = parallel
+        samples = {name: ops.array(value) for name, value in (posterior_samples or {}).items()}
+        if guide is not None and samples:
+            raise InferenceError("Predictive takes posterior_samples or a guide that draws them, received both")
+        self.batch_shape = _batch_shape(samples, batch_ndims, num_samples)
+        self.num_samples = math.prod(self.batch_shape)
+        self.samples = {
+            name: ops.reshape(value, (self.num_samples, *ops.shape(value)[batch_ndims:])) for name, value in samples.items()
+        }
+        self._programs: dict[Any, Any] = {}
+
+    def _active(self) -> AbstractContextManager[Any]:
+        return nullcontext() if registry.active() is self.backend else registry.using(self.backend)
+
+    def __call__(self, *args: Any, rng_key: Any = None, **kwargs: Any) -> dict[str, Any]:
+        """Return draws by site name, each of shape ``(num_samples, *site shape)``.
+
+        :param args: arguments of the model (and guide); a key before them is taken as ``rng_key``.
+        :param rng_key: an int or key that makes the draws reproducible.
+        """
+        with self._active():
+            if args and rng_key is None and random.is_key(args[0]):
+                rng_key, args = args[0], args[1:]
+            with nullcontext() if rng_key is None else random.scope(rng_key):
+                drawn = self._draw(ModelArguments(args, kwargs))
+            return {name: ops.reshape(value, (*self.batch_shape, *ops.shape(value)[1:])) for name, value in drawn.items()}
+
+    def get_samples(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Return what a call returns."""
+        return self(*args, **kwargs)
+
+    forward = get_samples
+
+    def _draw(self, arguments: ModelArguments) -> dict[str, Any]:
+        if has_explicit_keys():
+            return self._draw_mapped(arguments)
+        with self.backend.infer.quiet():
+            args, kwargs = arguments.rebuild(arguments.arrays)
+            return autodiff.stop_gradient(self._draw_in_plate(args, kwargs) if self.parallel else self._draw_in_turn(args, kwargs))
+
+    def _one(
+        self,
+        key: Any,
+        values: Mapping[str, Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        around: Callable[[Model], Model] = lambda fn: fn,
+    ) -> dict[str, Any]:
+        """Return the chosen sites of one run; ``around`` wraps model and guide."""
+        model, guide = around(self.model), None if self.guide is None else around(self.guide)
+        if key is not None:
+            key_model, key_guide = random.split(key)
+            model = handlers.seed(model, rng_seed=key_model)
+            guide = None if guide is None else handlers.seed(guide, rng_seed=key_guide)
+        if guide is not None:
+            values = self._guided(guide, args, kwargs)
+        fixed = {**self.params, **values}
+        trace = handlers.trace(handlers.substitute(model, data=fixed) if fixed else model).get_trace(*args, **kwargs)
+        return self._collect(trace, values)
+
+    def _guided(self, guide: Model, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        guide = handlers.substitute(guide, data=self.params) if self.params else guide
+        trace = handlers.trace(guide).get_trace(*args, **kwargs)
+        return {name: site["value"] for name, site in trace.nodes.items() if site["type"] in ("sample", "subsample")}
+
+    def _collect(self, trace: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+        if self.return_sites is None:
+            names = [name for name, site in trace.nodes.items() if site["type"] == "sample" and (name not in given or self.guide)]
+        else:
+            absent = [name for name in self.return_sites if name not in trace.nodes]
+            if absent:
+                known = [name for name, site in trace.nodes.items() if site["type"] == "sample"]
+                raise InferenceError(f"the model has no site {absent[0]!r} to return; expected some of {[*known, RETURN]}")
+            names = list(self.return_sites)
+        return {name: ops.array(trace.nodes[name]["value"]) for name in names}
+
+    def _draw_in_turn(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        draws = ({name: value[index] for name, value in self.samples.items()} for index in range(self.num_samples))
+        return _stack([self._one(None, values, args, kwargs) for values in draws])
+
+    def _draw_mapped(self, arguments: ModelArguments) -> dict[str, Any]:
+        program = self._programs.get(arguments.signature())
+        if program is None:
+
+            def run(key: Any, samples: dict[str, Any], arrays: list[Any]) -> dict[str, Any]:
+                args, kwargs = arguments.rebuild(arrays)
+
+                def one(own: Any, values: dict[str, Any]) -> dict[str, Any]:
+                    return self._one(own, values, args, kwargs)
+
+                if self.parallel:
+                    return map_over_keys(one, key, self.num_samples, samples)
+                keys = random.split(key, self.num_samples)
+                if autodiff.is_tracing():
+                    return control.scan(lambda carry, row: (carry, one(*row)), None, (ops.stack(keys), samples))[1]
+                return _stack([one(own, {n: value[i] for n, value in samples.items()}) for i, own in enumerate(keys)])
+
+            program = self._programs[arguments.signature()] = compiled(run)
+        return program(random.next_key("Predictive"), self.samples, arguments.arrays)
+
+    def _draw_in_plate(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        with handlers.block():
+            probe = handlers.trace(handlers.substitute(self.model, data=self.params)).get_trace(*args, **kwargs)
+            nesting = deepest_plate([probe])
+            if self.guide is not None:
+                nesting = max(nesting, deepest_plate([handlers.trace(self.guide).get_trace(*args, **kwargs)]))
+        values = {name: self._align(value, probe, name, nesting) for name, value in self.samples.items()}
+        drawn = self._one(None, values, args, kwargs, lambda fn: in_plate(fn, SAMPLE_PLATE, self.num_samples, nesting))
+        return {name: self._unalign(value, probe, name) for name, value in drawn.items()}
+
+    def _align(self, value: Any, probe: Any, name: str, nesting: int) -> Any:
+        """Insert dimensions between that of the draws and the site's own, up to the plate's dimension."""
+        if name not in probe.nodes or probe.nodes[name]["type"] != "sample":
+            return value
+        batch = ops.ndim(value) - 1 - len(tuple(probe.nodes[name]["fn"].event_shape))
+        return ops.reshape(value, (self.num_samples, *(1,) * (nesting - batch), *ops.shape(value)[1:]))
+
+    def _unalign(self, value: Any, probe: Any, name: str) -> Any:
+        own = ops.shape(ops.array(probe.nodes[name]["value"])) if name in probe.nodes else ops.shape(value)[1:]
+        if math.prod(ops.shape(value)) == math.prod(own):
+            # The site ignores the draws: every one of them sees the same value.
+            value = ops.broadcast_to(ops.reshape(value, own), (self.num_samples, *own))
+        return ops.reshape(value, (self.num_samples, *own))
+
+
+def _stack(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    return {name: ops.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def _batch_shape(samples: Mapping[str, Any], batch_ndims: int, num_samples: int | None) -> tuple[int, ...]:
+    shapes = {name: tuple(ops.shape(value)[:batch_ndims]) for name, value in samples.items()}
+    if not shapes:
+        if num_samples is None or num_samples < 1:
+            raise InferenceError(f"Predictive needs posterior_samples, or num_samples of 1 or more; received num_samples={num_samples!r}")
+        return (num_samples,)
+    if len(set(shapes.values())) > 1:
+        raise InferenceError(f"the posterior samples disagree on the number of draws, their leading {batch_ndims} dimensions: {shapes}")
+    batch_shape = next(iter(shapes.values()))
+    if num_samples is not None and num_samples != math.prod(batch_shape):
+        raise InferenceError(f"num_samples={num_samples} but the posterior samples hold {math.prod(batch_shape)} draws; try to leave it out")
+    return batch_shape

@@ -1,0 +1,265 @@
+"""What every optimizer has in common: arguments by parameter, a pure core, and the stateful face that ``SVI.step`` uses."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from safetensors.numpy import safe_open, save_file
+
+from ppl import registry, tree
+from ppl.errors import BackendError, InferenceError
+from ppl.params import get_param_store
+from ppl.typing import Tree
+
+MODULE_DIVIDER = "$$$"
+"""Stands between a module's name and its parameter's name in the param store."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """The declaration of an optimizer that each backend implements under :attr:`name` in its ``optim`` module.
+
+    :param name: key of the backend's ``RULES``.
+    :param defaults: every argument and its default, in torch.optim's words.
+    :param aliases: other spellings of arguments.
+    :param check: ``check(arguments)`` raises for values that make no sense.
+    """
+
+    name: str
+    defaults: Mapping[str, Any]
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    check: Callable[[Mapping[str, Any]], None] = lambda arguments: None
+
+    def complete(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return all arguments, ``given`` over the defaults.
+
+        :raises InferenceError: for an argument that the rule lacks or a value out of its range.
+        """
+        renamed = {self.aliases.get(key, key): value for key, value in given.items()}
+        unknown = sorted(set(renamed) - set(self.defaults))
+        if unknown:
+            raise InferenceError(
+                f"optimizer {self.name!r} has no argument {unknown[0]!r}; expected some of {sorted(self.defaults)}"
+            )
+        arguments = {**self.defaults, **renamed}
+        if not arguments["lr"] >= 0:
+            raise InferenceError(
+                f"optimizer {self.name!r} needs a learning rate of zero or more, received lr={arguments['lr']!r}"
+            )
+        self.check(arguments)
+        return arguments
+
+
+def merge_arguments(optim_args: Any, lr: Any, keywords: Mapping[str, Any]) -> Any:
+    """Return the arguments of an optimizer from its three spellings: a dict or callable, a positional rate, keywords.
+
+    :raises InferenceError: if they are mixed.
+    """
+    if isinstance(optim_args, (int, float)) and not isinstance(optim_args, bool):
+        if lr is not None:
+            raise InferenceError(f"the learning rate is given twice, {optim_args!r} and lr={lr!r}; try one of them")
+        optim_args, lr = None, optim_args
+    given = {**({} if lr is None else {"lr": lr}), **keywords}
+    if optim_args is None:
+        return given
+    if given:
+        raise InferenceError(
+            f"arguments come in a dict (or callable) or as keywords, received both: {optim_args!r} and {given!r}"
+        )
+    return optim_args
+
+
+class PyroOptim:
+    """An optimizer of named parameters; parameters may appear while it runs.
+
+    :param optim_constructor: a :class:`Rule`, or the active library's own: a ``torch.optim`` class on torch, an ``optax``
+        gradient transformation on jax.
+    :param optim_args: a dict of arguments, or a callable that takes a parameter's name (or module name and parameter name)
+        and returns such a dict.
+    :raises InferenceError: if either has the wrong type or an argument is unknown.
+
+    The pure core is ``state = init(params)`` and ``params, state = update(gradients, state, params)`` on trees of arrays; on torch,
+    leaves that require gradients are updated in place. The stateful face keeps the state itself: :meth:`step` and, for
+    torch's ``.grad``, calling the optimizer.
+    """
+
+    def __init__(self, optim_constructor: Any, optim_args: Any = None) -> None:
+        optim_args = {} if optim_args is None else optim_args
+        if not callable(optim_args) and not isinstance(optim_args, Mapping):
+            raise InferenceError(
+                f"optimizer arguments are a dict or a callable that returns one, received {type(optim_args).__name__}; "
+                "try optim.Adam({'lr': 0.01})"
+            )
+        self.constructor = optim_constructor
+        self.optim_args = optim_args
+        self.state: Any = None
+        self._backend: Any = None
+        self._pending: dict[str, dict[str, Any]] = {}
+        self._arguments: dict[str, dict[str, Any]] = {}
+        if isinstance(optim_constructor, Rule) and isinstance(optim_args, Mapping):
+            optim_constructor.complete(optim_args)
+
+    def __repr__(self) -> str:
+        name = self.constructor.name if isinstance(self.constructor, Rule) else self.constructor
+        return f"{type(self).__name__}({name!r}, {self.optim_args!r})"
+
+    def arguments(self, name: str) -> dict[str, Any]:
+        """Return the arguments that apply to the parameter ``name``, asked for once per name.
+
+        :raises InferenceError: if the callable does not return a dict.
+        """
+        if name not in self._arguments:
+            given = self.optim_args
+            if not isinstance(given, Mapping):
+                given = _call_per_parameter(given, name)
+            self._arguments[name] = self.constructor.complete(given) if isinstance(self.constructor, Rule) else dict(given)
+        return self._arguments[name]
+
+    def _native(self) -> tuple[Any, Any]:
+        backend = registry.active()
+        if isinstance(self.constructor, Rule):
+            if self.constructor.name not in backend.optim.RULES:
+                raise InferenceError(
+                    f"backend {backend.name!r} has no optimizer {self.constructor.name!r}; expected one of {sorted(backend.optim.RULES)}"
+                )
+            return backend.optim, self.constructor.name
+        native = backend.optim.adopt(self.constructor)
+        if native is None:
+            raise InferenceError(
+                f"{self.constructor!r} is not an optimizer of backend {backend.name!r}; try one of ppl.optim, such as optim.Adam(lr=0.01)"
+            )
+        return backend.optim, native
+
+    def init(self, params: Tree) -> Any:
+        """Return the state for ``params``, a tree of arrays."""
+        native, rule = self._native()
+        flat = dict(_named_leaves(params))
+        return native.init(rule, flat, {name: self.arguments(name) for name in flat})
+
+    def update(self, gradients: Tree, state: Any, params: Tree) -> tuple[Tree, Any]:
+        """Return ``(params, state)`` after one step along ``gradients``, a tree like ``params``.
+
+        In a flat dict of parameters, one without gradient stays as it is and one that ``state`` has not seen begins fresh.
+        """
+        native, rule = self._native()
+        flat = dict(_named_leaves(params))
+        names = {name: self.arguments(name) for name in flat}
+        new, state = native.update(rule, dict(_named_leaves(gradients)), state, flat, names)
+        return tree.unflatten(params, [new[name] for name in flat]), state
+
+    def step(self, gradients: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
+        """Return ``params`` after one step along ``gradients`` and keep the state for the next."""
+        state = self.state_for(params)
+        new, self.state = self.update(gradients, state, dict(params))
+        return new
+
+    def state_for(self, params: Mapping[str, Any]) -> Any:
+        """Return the kept state, made for ``params`` (or restored by :meth:`set_state`) if there is none yet.
+
+        :raises BackendError: if the kept state belongs to another backend.
+        """
+        backend = registry.active()
+        if self._backend is not None and self._backend is not backend:
+            raise BackendError(
+                f"the optimizer holds state of backend {self._backend.name!r} but was called under {backend.name!r}; try a new optimizer"
+            )
+        self._backend = backend
+        if self.state is None:
+            native, rule = self._native()
+            arguments = {name: self.arguments(name) for name in params}
+            exported = {name: own for name, own in self._pending.items() if name in params or name == "*"}
+            self.state = native.restore(rule, exported, params, arguments) if exported else native.init(rule, params, arguments)
+        return self.state
+
+    def __call__(self, params: Iterable[Any], gradients: Mapping[str, Any] | None = None) -> None:
+        """Move parameters of the param store one step.
+
+        :param params: names, or the store's unconstrained arrays themselves.
+        :param gradients: by name; ``None`` takes torch's ``.grad``.
+        :raises InferenceError: if there is neither.
+        """
+        store = get_param_store()
+        names = [param if isinstance(param, str) else store.param_name(param) for param in params]
+        values = {name: store.get_unconstrained(name) for name in names}
+        if gradients is None:
+            gradients = {name: getattr(value, "grad", None) for name, value in values.items()}
+            gradients = {name: gradient for name, gradient in gradients.items() if gradient is not None}
+            if values and not gradients:
+                raise InferenceError(
+                    "no parameter has a gradient; expected loss.backward() before optim(params) on torch, "
+                    "or gradients by name: optim(names, gradients)"
+                )
+        for name, value in self.step(gradients, values).items():
+            if value is not values[name]:
+                store.set_unconstrained(name, value)
+
+    def get_state(self) -> dict[str, dict[str, Any]]:
+        """Return ``{param name: {entry: number or numpy array}}``; another optimizer of the same kind and backend can take it."""
+        if self.state is None:
+            return {name: dict(own) for name, own in self._pending.items()}
+        return self._backend.optim.export(self.state)
+
+    def set_state(self, state_dict: Mapping[str, Mapping[str, Any]]) -> None:
+        """Continue from a state that :meth:`get_state` gave; it reaches a parameter when the optimizer next sees it.
+
+        :raises InferenceError: if it is not a dict of dicts.
+        """
+        if not isinstance(state_dict, Mapping) or not all(isinstance(own, Mapping) for own in state_dict.values()):
+            raise InferenceError(f"an optimizer state is a dict of dicts by parameter name, received {type(state_dict).__name__}")
+        self._pending = {name: dict(own) for name, own in state_dict.items()}
+        self.state = None
+
+    def save(self, filename: str) -> None:
+        """Write the state to a safetensors file whose header holds the numbers as JSON."""
+        tensors, plain = {}, {}
+        for name, own in self.get_state().items():
+            plain[name] = {key: value for key, value in own.items() if not hasattr(value, "shape")}
+            tensors.update({json.dumps([name, key]): value for key, value in own.items() if hasattr(value, "shape")})
+        save_file(tensors, str(filename), metadata={"ppl.optim": json.dumps(plain)})
+
+    def load(self, filename: str) -> None:
+        """Read what :meth:`save` wrote.
+
+        :raises InferenceError: if the file is not an optimizer's.
+        """
+        with safe_open(str(filename), framework="numpy") as file:
+            header = (file.metadata() or {}).get("ppl.optim")
+            if header is None:
+                raise InferenceError(f"{str(filename)!r} holds no optimizer state; expected a file that optim.save wrote")
+            state = json.loads(header)
+            for key in file.keys():
+                name, entry = json.loads(key)
+                state[name][entry] = file.get_tensor(key)
+        self.set_state(state)
+
+
+def _call_per_parameter(optim_args: Callable[..., Any], name: str) -> Mapping[str, Any]:
+    positional = [
+        p for p in inspect.signature(optim_args).parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]
+    module, _, own = name.partition(MODULE_DIVIDER)
+    given = optim_args(module, own or name) if len(positional) > 1 else optim_args(name)
+    if not isinstance(given, Mapping):
+        raise InferenceError(
+            f"the callable of per-parameter arguments must return a dict, for {name!r} it returned {type(given).__name__}"
+        )
+    return given
+
+
+def _named_leaves(params: Tree, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield each leaf with its path, in the order of :func:`ppl.tree.leaves`."""
+    if params is None:
+        return
+    if isinstance(params, Mapping):
+        children = [(str(key), params[key]) for key in sorted(params)]
+    elif isinstance(params, (list, tuple)):
+        children = [(str(index), child) for index, child in enumerate(params)]
+    else:
+        yield prefix, params
+        return
+    for key, child in children:
+        yield from _named_leaves(child, f"{prefix}.{key}" if prefix else key)

@@ -1,0 +1,125 @@
+"""The file of a param store: safetensors with a JSON header that names format, schema, constraints and devices."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from os import PathLike
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save as to_bytes
+
+from ppl import constraints, ops
+from ppl.errors import ParamError
+
+FORMAT = "ppl.param_store"
+SCHEMA = 1
+_KEYS = {"format", "schema", "constraints", "devices"}
+
+
+def describe(name: str, constraint: Any, to_numpy: Callable[[Any], Any]) -> Any:
+    """Return a JSON value from which :func:`restore` makes an equal constraint.
+
+    :raises ParamError: if the constraint is not one of :mod:`ppl.constraints`.
+    """
+    if getattr(constraint, "name", None) and getattr(constraints, constraint.name, None) is constraint:
+        return constraint.name
+    cls = type(constraint)
+    if getattr(constraints, cls.__name__, None) is not cls:
+        raise ParamError(
+            f"the constraint {constraint!r} of parameter {name!r} cannot be written to a file; expected one of ppl.constraints"
+        )
+    arguments = {}
+    for key in inspect.signature(cls).parameters:
+        value = getattr(constraint, key)
+        if isinstance(value, constraints.Constraint):
+            arguments[key] = {"constraint": describe(name, value, to_numpy)}
+        else:
+            arguments[key] = value if isinstance(value, (bool, int, float)) else to_numpy(value).tolist()
+    return {"class": cls.__name__, "arguments": arguments}
+
+
+def restore(name: str, description: Any) -> Any:
+    """Return the constraint of a description.
+
+    :raises ParamError: if there is no such constraint.
+    """
+    try:
+        if isinstance(description, str):
+            found = getattr(constraints, description)
+            if isinstance(found, constraints.Constraint):
+                return found
+        else:
+            cls = getattr(constraints, description["class"])
+            if isinstance(cls, type) and issubclass(cls, constraints.Constraint):
+                return cls(**{key: _argument(name, value) for key, value in description["arguments"].items()})
+    except (AttributeError, KeyError, TypeError, ValueError):
+        pass
+    raise ParamError(f"parameter {name!r} has the unknown constraint {description!r}; expected one of ppl.constraints")
+
+
+def _argument(name: str, value: Any) -> Any:
+    if isinstance(value, dict):
+        return restore(name, value["constraint"])
+    return ops.array(value) if isinstance(value, list) else value
+
+
+def write(
+    filename: str | PathLike[str], arrays: Mapping[str, Any], header: Mapping[str, Any], devices: Mapping[str, str]
+) -> None:
+    """Write a file, whole or not at all."""
+    metadata = {
+        "format": FORMAT,
+        "schema": str(SCHEMA),
+        "constraints": json.dumps(header),
+        "devices": json.dumps(devices),
+    }
+    path = os.fspath(filename)
+    content = to_bytes(dict(arrays), metadata=metadata)
+    descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(os.path.abspath(path)), prefix=".ppl-")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def read(filename: str | PathLike[str]) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
+    """Return arrays, descriptions of constraints, and devices, each by parameter name.
+
+    :raises ParamError: if the file is missing, damaged, not a param store, or of a newer schema.
+    """
+    path = os.fspath(filename)
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}
+    except FileNotFoundError:
+        raise ParamError(f"there is no param file {path!r}") from None
+    except (SafetensorError, OSError, ValueError, TypeError) as error:
+        raise ParamError(
+            f"{path!r} is not a readable param file: {error}; expected a file written by ParamStoreDict.save"
+        ) from error
+    if metadata.get("format") != FORMAT or not metadata.keys() >= _KEYS:
+        raise ParamError(
+            f"{path!r} is not a param file: its header is that of another program; expected one of ParamStoreDict.save"
+        )
+    try:
+        schema = int(metadata["schema"])
+        header, devices = json.loads(metadata["constraints"]), json.loads(metadata["devices"])
+        complete = set(header) == set(devices) == set(arrays)
+    except (ValueError, TypeError) as error:
+        raise ParamError(f"the header of {path!r} is damaged: {error}") from error
+    if schema > SCHEMA:
+        raise ParamError(
+            f"{path!r} has schema {schema}, newer than {SCHEMA}, the newest this version reads; try to update ppl-generic"
+        )
+    if not complete:
+        raise ParamError(f"{path!r} is damaged: its header and its arrays name different parameters")
+    return arrays, header, devices

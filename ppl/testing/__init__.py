@@ -1,0 +1,20 @@
+"""The conformance kit: what a backend, a distribution or a sampler is measured with.
+
+Unlike the rest of :mod:`ppl` it imports numpy and scipy, because its oracles come from outside the library.
+"""
+
+from ppl.testing.goodness_of_fit import assert_samples_match_cdf, goodness_of_fit, monte_carlo_z
+from ppl.testing.numeric import TOLERANCES, assert_close, numerical_gradient, numerical_jacobian, to_host
+from ppl.testing.strict import StrictBackend
+
+__all__ = [
+    "TOLERANCES",
+    "StrictBackend",
+    "assert_close",
+    "assert_samples_match_cdf",
+    "goodness_of_fit",
+    "monte_carlo_z",
+    "numerical_gradient",
+    "numerical_jacobian",
+    "to_host",
+]

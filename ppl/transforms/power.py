@@ -1,0 +1,38 @@
+"""A fixed power."""
+
+from ppl import constraints, ops
+from ppl.transforms.transform import Transform
+
+
+class PowerTransform(Transform):
+    """``y = x ** exponent`` on the positive numbers.
+
+    :param exponent: any number but zero.
+    """
+
+    domain = constraints.positive
+    codomain = constraints.positive
+
+    def __init__(self, exponent):
+        self.exponent = exponent
+
+    @property
+    def sign(self):
+        if isinstance(self.exponent, (int, float)):
+            return 1 if self.exponent > 0 else -1
+        return ops.sign(self.exponent)
+
+    def __call__(self, x):
+        return ops.power(x, self.exponent)
+
+    def _inverse(self, y):
+        return ops.power(y, 1.0 / self.exponent)
+
+    def log_abs_det_jacobian(self, x, y):
+        exponent = ops.array(self.exponent)
+        return ops.log(ops.abs(exponent)) + (exponent - 1.0) * ops.log(x)
+
+    def forward_shape(self, shape):
+        return ops.broadcast_shapes(tuple(shape), ops.shape(self.exponent))
+
+    inverse_shape = forward_shape

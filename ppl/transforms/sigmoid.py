@@ -1,0 +1,24 @@
+"""The logistic sigmoid."""
+
+from ppl import constraints, ops
+from ppl.transforms.transform import Transform
+
+
+class SigmoidTransform(Transform):
+    """``y = 1 / (1 + exp(-x))``, from the reals to the open unit interval.
+
+    The result is kept one rounding step away from 0 and 1, so that densities there stay finite.
+    """
+
+    codomain = constraints.unit_interval
+    sign = 1
+
+    def __call__(self, x):
+        limits = ops.finfo(x)
+        return ops.clip(ops.expit(x), min=float(limits.tiny), max=1.0 - float(limits.eps))
+
+    def _inverse(self, y):
+        return ops.log(y) - ops.log1p(-y)
+
+    def log_abs_det_jacobian(self, x, y):
+        return -ops.softplus(-x) - ops.softplus(x)

@@ -1,0 +1,18 @@
+"""The softmax, an overparameterised map to the simplex."""
+
+from ppl import constraints, ops
+from ppl.transforms.transform import Transform
+
+
+class SoftmaxTransform(Transform):
+    """``y = softmax(x)`` along the last axis: the same number of coordinates as the simplex, so not bijective."""
+
+    domain = constraints.real_vector
+    codomain = constraints.simplex
+    bijective = False
+
+    def __call__(self, x):
+        return ops.softmax(x, axis=-1)
+
+    def _inverse(self, y):
+        return ops.safe_log(y)

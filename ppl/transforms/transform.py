@@ -1,0 +1,107 @@
+"""What a transform is, and its inverse."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ppl.constraints import Constraint, real
+from ppl.typing import Shape
+
+
+class Transform:
+    """A differentiable map ``y = t(x)`` from ``domain`` to ``codomain``.
+
+    A subclass defines ``__call__``, ``_inverse`` and ``log_abs_det_jacobian``; maps that change shapes define ``forward_shape`` and
+    ``inverse_shape`` too. ``bijective`` tells whether ``inv`` undoes the map exactly; ``sign`` is the sign of the derivative of a
+    monotone scalar map, else ``None``.
+    """
+
+    domain: Constraint = real
+    codomain: Constraint = real
+    bijective: bool = True
+    sign: Any = None
+
+    def __call__(self, x: Any) -> Any:
+        """Return ``y = t(x)``."""
+        raise NotImplementedError(f"{type(self).__name__} does not define its forward map")
+
+    def _inverse(self, y: Any) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} has no inverse")
+
+    def log_abs_det_jacobian(self, x: Any, y: Any) -> Any:
+        """Return ``log |det dy/dx|``, one number an event: the shape of ``x`` without its event axes."""
+        raise NotImplementedError(f"{type(self).__name__} has no log-determinant: it is not bijective")
+
+    @property
+    def inv(self) -> Transform:
+        """The inverse transform; ``t.inv.inv`` is ``t``."""
+        return InverseTransform(self)
+
+    @property
+    def event_dim(self) -> int:
+        """The number of axes of one event, of input and output whichever has more."""
+        return max(self.domain.event_dim, self.codomain.event_dim)
+
+    def forward_shape(self, shape: Shape) -> Shape:
+        """Return the shape of ``t(x)`` for ``x`` of ``shape``."""
+        return tuple(shape)
+
+    def inverse_shape(self, shape: Shape) -> Shape:
+        """Return the shape of ``t.inv(y)`` for ``y`` of ``shape``."""
+        return tuple(shape)
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        if type(self) is not type(other):
+            return NotImplemented
+        mine, theirs = vars(self), vars(other)
+        return mine.keys() == theirs.keys() and all(_same(mine[key], theirs[key]) for key in mine)
+
+    def __hash__(self) -> int:
+        return hash(type(self))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{key}={value}' for key, value in vars(self).items())})"
+
+
+def _same(left: Any, right: Any) -> bool:
+    if left is right:
+        return True
+    plain = (bool, int, float, Constraint, Transform)
+    if isinstance(left, plain) and isinstance(right, plain):
+        return bool(left == right)
+    if isinstance(left, (list, tuple)) and isinstance(right, (list, tuple)):
+        return len(left) == len(right) and all(_same(*pair) for pair in zip(left, right, strict=True))
+    return False
+
+
+class InverseTransform(Transform):
+    """The inverse of ``base``."""
+
+    def __init__(self, base: Transform) -> None:
+        self.base = base
+
+    domain = property(lambda self: self.base.codomain)
+    codomain = property(lambda self: self.base.domain)
+    bijective = property(lambda self: self.base.bijective)
+    sign = property(lambda self: self.base.sign)
+    inv = property(lambda self: self.base)
+
+    def __call__(self, x):
+        return self.base._inverse(x)
+
+    def _inverse(self, y):
+        return self.base(y)
+
+    def log_abs_det_jacobian(self, x, y):
+        return -self.base.log_abs_det_jacobian(y, x)
+
+    def forward_shape(self, shape):
+        return self.base.inverse_shape(shape)
+
+    def inverse_shape(self, shape):
+        return self.base.forward_shape(shape)
+
+    def __repr__(self) -> str:
+        return f"{self.base!r}.inv"
