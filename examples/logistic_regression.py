@@ -158,7 +158,7 @@ def fit_posterior(x, y, options):
     """Draw from the normal approximation with independent coordinates that SVI fits."""
     ppl.set_rng_seed(options.seed)
     guide = infer.AutoDiagonalNormal(model)
-    svi = infer.SVI(model, guide, optim.Adam({"lr": 0.02}), loss=infer.Trace_ELBO())
+    svi = infer.SVI(model, guide, optim.Adam({"lr": 0.01}), loss=infer.Trace_ELBO())
     svi.run(options.svi_steps, x, y, progress_bar=options.progress)
     return {name: ops.to_numpy(draws) for name, draws in guide.sample_posterior(sample_shape=(2000,)).items()}
 

@@ -1,6 +1,6 @@
 """Probabilistic programs written once, run natively on torch, jax and numpy."""
 
-from ppl import constraints, distributions, handlers, ops, poutine, primitives
+from ppl import constraints, distributions, handlers, ops, poutine, primitives, transforms
 from ppl.generic import pyro_backend, register_backend, set_backend
 from ppl.handlers import condition
 from ppl.params import clear_param_store, get_param_store
@@ -19,8 +19,6 @@ from ppl.primitives import (
 
 __version__ = "0.1.0"
 
-_LAZY = ("contrib", "infer", "optim", "transforms")
-
 __all__ = ["clear_param_store", "condition", "constraints", "contrib", "deterministic", "distributions", "enable_validation",
            "factor", "get_param_store", "handlers", "infer", "markov", "ops", "optim", "param", "plate", "poutine", "primitives",
            "pyro_backend", "register_backend", "sample", "set_backend", "set_default_dtype", "set_rng_seed", "transforms",
@@ -28,8 +26,13 @@ __all__ = ["clear_param_store", "condition", "constraints", "contrib", "determin
 
 
 def __getattr__(name):
-    if name in _LAZY:
-        import importlib
-
-        return importlib.import_module(f"ppl.{name}")
-    raise AttributeError(f"module 'ppl' has no attribute {name!r}")
+    """Load on first use what a model does not need."""
+    if name == "infer":
+        import ppl.infer as module
+    elif name == "optim":
+        import ppl.optim as module
+    elif name == "contrib":
+        import ppl.contrib as module
+    else:
+        raise AttributeError(f"module 'ppl' has no attribute {name!r}")
+    return module

@@ -1,9 +1,9 @@
 """Programs that choose their implementation at run time: ``pyro_backend`` and modules that follow it.
 
-    >>> from ppl.generic import distributions as dist, ops, pyro_backend
-    >>> with pyro_backend("numpy"):
-    ...     float(dist.Normal(0.0, 1.0).log_prob(ops.array(0.0)))
-    -0.9189385332046727
+>>> from ppl.generic import distributions as dist, ops, pyro_backend
+>>> with pyro_backend("numpy"):
+...     float(dist.Normal(0.0, 1.0).log_prob(ops.array(0.0)))
+-0.9189385332046727
 """
 
 from __future__ import annotations
@@ -66,7 +66,9 @@ class GenericModule:
         try:
             return getattr(importlib.import_module(path), attribute)
         except AttributeError:
-            raise AttributeError(f"module {path!r}, the current backend of {self._name!r}, has no attribute {attribute!r}") from None
+            raise AttributeError(
+                f"module {path!r}, the current backend of {self._name!r}, has no attribute {attribute!r}"
+            ) from None
 
     def __dir__(self) -> list[str]:
         return dir(importlib.import_module(GenericModule.current_backend[self._name]))

@@ -2,7 +2,7 @@
 
 from ppl import constraints, ops
 from ppl.distributions.dispatch import derived_parameter
-from ppl.distributions.distribution import Distribution
+from ppl.distributions.distribution import Distribution, as_floating
 from ppl.ops import random
 
 
@@ -35,6 +35,7 @@ class Bernoulli(Distribution):
         return random.bernoulli(rng_key, ops.autodiff.stop_gradient(self.probs), self.shape(sample_shape))
 
     def log_prob(self, value):
+        (value,) = as_floating(value)
         if self._given == "logits":
             # softplus of the signed log odds, not value * logits - softplus(logits): the latter is NaN at infinite log odds.
             return -ops.softplus((1.0 - 2.0 * value) * self.logits)

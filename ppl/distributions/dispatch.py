@@ -21,7 +21,7 @@ from ppl.backend import Backend
 from ppl.registry import active, using
 
 DRAWS = frozenset({"sample", "rsample", "__call__", "sample_with_intermediates"})
-SCORES = frozenset({"log_prob", "score_parts", "cdf"})
+SCORES = frozenset({"log_prob", "score_parts", "cdf", "icdf"})
 STATIC = frozenset({
     "arg_constraints", "batch_shape", "event_dim", "event_shape", "has_enumerate_support", "has_rsample", "is_discrete", "shape",
     "support", "definition", "promote",
@@ -76,7 +76,7 @@ def _build(definition: Any, backend: Backend) -> Any:
     base = getattr(module, "BASE", None)
     if native is not None and definition in native.__mro__:
         bases: tuple = (native,)
-    elif base is None or issubclass(definition, base):
+    elif base is None or definition.backend_name is not None:
         bases = (definition,)
     else:
         bases = (definition, base)
@@ -109,7 +109,7 @@ def _guard(name: str, member: Any, backend: Backend) -> Any:
     if name in DRAWS:
         return _drawing(member, backend)
     if name in SCORES:
-        return _scoring(member, backend)
+        return _scoring(member, backend, checked=name != "icdf")
     return _switching(member, backend)
 
 
@@ -155,8 +155,8 @@ def _accepts(method: Callable[..., Any], name: str) -> bool:
     return any(parameter.name == name or parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
 
 
-def _scoring(method: Callable[..., Any], backend: Backend) -> Callable[..., Any]:
-    """Guard a method that judges a value: it is converted once and, with validation on, checked against the support."""
+def _scoring(method: Callable[..., Any], backend: Backend, checked: bool) -> Callable[..., Any]:
+    """Guard a method that takes a value: it is converted once and, if ``checked`` and with validation on, must lie in the support."""
     is_array, array = backend.ops.is_array, backend.ops.array
 
     @functools.wraps(method)
@@ -166,7 +166,7 @@ def _scoring(method: Callable[..., Any], backend: Backend) -> Callable[..., Any]
                 return call(self, value, *args, **kwargs)
         if not is_array(value):
             value = array(value)
-        if self._validates:
+        if checked and self._validates:
             self._check_value(value)
         return method(self, value, *args, **kwargs)
 

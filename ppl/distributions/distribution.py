@@ -61,7 +61,8 @@ class Distribution(metaclass=DistributionMeta):
         if len(arrays) > 1:
             shape = arrays[0].shape
             if any(array.shape != shape for array in arrays):
-                return ops.broadcast_arrays(*arrays)
+                shape = ops.broadcast_shapes(*(tuple(array.shape) for array in arrays))
+                return [array if tuple(array.shape) == shape else ops.broadcast_to(array, shape) for array in arrays]
         return arrays
 
     @staticmethod
@@ -229,8 +230,12 @@ class Distribution(metaclass=DistributionMeta):
         return blank(type(self), state)
 
     def _check_expandable(self, batch_shape: Shape) -> None:
-        if ops.broadcast_shapes(tuple(self.batch_shape), batch_shape) != batch_shape:
-            raise ShapeError(f"{type(self).__name__} of batch shape {tuple(self.batch_shape)} cannot be expanded to {batch_shape}")
+        mine = tuple(self.batch_shape)
+        aligned = batch_shape[len(batch_shape) - len(mine) :]
+        if len(batch_shape) < len(mine) or any(size not in (1, target) for size, target in zip(mine, aligned, strict=True)):
+            raise ShapeError(
+                f"{type(self).__name__} of batch shape {mine} cannot expand to {batch_shape}; expected a shape that it broadcasts to"
+            )
 
     def _parameter_event_dim(self, name: str, constraint: Any) -> int:
         """Return how many trailing axes of a parameter belong to one copy."""
@@ -269,11 +274,17 @@ class Distribution(metaclass=DistributionMeta):
         return revive, (self.definition, self.backend.name, dict(self.__dict__))
 
     def _shown_parameters(self) -> dict[str, Any]:
-        return {name: self.__dict__[name] for name in self.arg_constraints if name in self.__dict__ and not self._is_computed(name)}
+        return {
+            name: self.__dict__[name] for name in self.arg_constraints if name in self.__dict__ and not self._is_computed(name)
+        }
 
     def _is_computed(self, name: str) -> bool:
         """Return whether a parameter of several spellings was given by another one."""
-        return self._given is not None and name != self._given and isinstance(getattr(self.definition, name, None), derived_parameter)
+        return (
+            self._given is not None
+            and name != self._given
+            and isinstance(getattr(self.definition, name, None), derived_parameter)
+        )
 
     def __repr__(self) -> str:
         parts = [f"{name}: {_brief(value)}" for name, value in self._shown_parameters().items()]

@@ -44,7 +44,9 @@ class Independent(Distribution):
 
     def score_parts(self, value):
         parts = self.base_dist.score_parts(value)
-        return ScoreParts(*(part if _is_zero(part) else ops.sum_rightmost(part, self.reinterpreted_batch_ndims) for part in parts))
+        return ScoreParts(
+            *(part if _is_zero(part) else ops.sum_rightmost(part, self.reinterpreted_batch_ndims) for part in parts)
+        )
 
     def entropy(self):
         return ops.sum_rightmost(self.base_dist.entropy(), self.reinterpreted_batch_ndims)

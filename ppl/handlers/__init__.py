@@ -1,16 +1,16 @@
 """Effect handlers: each is a higher-order function, a decorator and a context manager.
 
-    >>> import ppl
-    >>> from ppl import distributions as dist, handlers
-    >>> def model(x):
-    ...     return ppl.sample("z", dist.Normal(x, 1.0)) ** 2
-    >>> float(handlers.condition(model, data={"z": 3.0})(0.0))
-    9.0
+>>> import ppl
+>>> from ppl import distributions as dist, handlers
+>>> def model(x):
+...     return ppl.sample("z", dist.Normal(x, 1.0)) ** 2
+>>> float(handlers.condition(model, data={"z": 3.0})(0.0))
+9.0
 """
 
+from ppl.distributions.score_parts import scale_and_mask
 from ppl.handlers.block import block
 from ppl.handlers.condition import condition
-from ppl.handlers.density import scale_and_mask
 from ppl.handlers.indep import CondIndepStackFrame, IndepMessenger
 from ppl.handlers.markov import MarkovMessenger
 from ppl.handlers.mask import mask

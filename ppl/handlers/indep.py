@@ -134,7 +134,5 @@ class IndepMessenger(Handler):
                 f"or {size} there; try ppl.plate({frame.name!r}, {present}), or .to_event(n) if the dimension is not a plate's"
             )
         target = [1] * (-dim - rank) + list(batch)  # type: ignore[operator]
-        target[dim] = size  # type: ignore[index, call-overload]
+        target[dim] = size  # type: ignore[index]
         message["fn"] = fn.expand(tuple(target))
-
-

@@ -63,17 +63,17 @@ def r_hat(draws: Any) -> float:
 
 def ess_bulk(draws: Any) -> float:
     """Return the effective sample size of rank-normalised split chains (sec. 4.3)."""
-    return _split_ess(draws, lambda halves: [rank_normalize(halves)])
+    return _smallest_size(draws, lambda draws: [rank_normalize(split_chains(draws))])
 
 
 def ess_tail(draws: Any) -> float:
     """Return the smaller effective sample size of the 5% and 95% quantiles (sec. 4.3)."""
-    return _split_ess(draws, _tail_indicators)
+    return _smallest_size(draws, _tail_indicators)
 
 
 def ess_mean(draws: Any) -> float:
     """Return the effective sample size for the mean: split chains, no ranks."""
-    return _split_ess(draws, lambda halves: [halves])
+    return _smallest_size(draws, lambda draws: [split_chains(draws)])
 
 
 def mcse_mean(draws: Any) -> float:
@@ -83,17 +83,18 @@ def mcse_mean(draws: Any) -> float:
     return deviation / math.sqrt(ess_mean(draws))
 
 
-def _tail_indicators(halves: Any) -> list[Any]:
-    flat = halves.reshape(-1)
-    return [ops.astype(halves <= quantile(flat, probability), "float64") for probability in (0.05, 0.95)]
+def _tail_indicators(draws: Any) -> list[Any]:
+    flat = draws.reshape(-1)
+    indicators = [ops.astype(draws <= quantile(flat, probability), "float64") for probability in (0.05, 0.95)]
+    return [split_chains(indicator) for indicator in indicators]
 
 
-def _split_ess(draws: Any, quantities: Callable[[Any], list[Any]]) -> float:
+def _smallest_size(draws: Any, quantities: Callable[[Any], list[Any]]) -> float:
     draws = _host(draws)
     with registry.using("numpy"):
         if draws.shape[1] < 4 or not bool(ops.all(ops.isfinite(draws))):
             return math.nan
-        return min(effective_sample_size(chains) for chains in quantities(split_chains(draws)))
+        return min(effective_sample_size(chains) for chains in quantities(draws))
 
 
 def effective_sample_size(chains: Any) -> float:

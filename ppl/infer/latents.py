@@ -13,9 +13,11 @@ from ppl.typing import Shape
 
 
 def is_latent(site: dict) -> bool:
-    """Return whether a site of a trace is an unobserved random choice (deterministic and subsample sites are not)."""
+    """Return whether a site of a trace is an unobserved random choice (a deterministic site is not)."""
     infer = site.get("infer") or {}
-    return site["type"] == "sample" and not site["is_observed"] and not infer.get("_deterministic") and not infer.get("_subsample")
+    return (
+        site["type"] == "sample" and not site["is_observed"] and not infer.get("_deterministic")
+    )
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,15 @@ Samplers see only that vector and the list of data arrays; they never call primi
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from ppl import handlers, ops, registry, tree
-from ppl.errors import InferenceError
+from ppl.errors import InferenceError, PplError, PplWarning
 from ppl.infer.latents import LatentSite, is_latent, refuse_discrete, split_vector
 from ppl.ops import autodiff, random
+from ppl.primitives.validation import validation_enabled
 from ppl.transforms import biject_to
 from ppl.typing import Model
 
@@ -93,8 +95,8 @@ class Potential:
                 infer = site.get("infer") or {}
                 if infer.get("_deterministic"):
                     self.deterministic.append(name)
-                elif infer.get("_subsample") and infer.get("_subsampled", True):
-                    _refuse_subsampling(name, site)
+                elif site["type"] == "subsample" and infer.get("_subsampled"):
+                    _refuse_subsampling(name)
                 elif is_latent(site):
                     support = site["fn"].support
                     refuse_discrete(name, support)
@@ -163,18 +165,32 @@ class Potential:
         return self.unconstrain({name: trace.nodes[name]["value"] for name in self.names}, data)
 
     def explain(self, vector: Any, data: Sequence[Any]) -> str:
-        """Return a table of each site at ``vector``: value, whether it lies in the support, log density, gradient."""
-        with registry.using(self.backend):
-            trace, _ = self._run(vector, data)
-            trace.compute_log_prob()
-            gradient = autodiff.grad(lambda point: self.log_density(point, data))(vector)
-            rows = [("site", "kind", "value", "in support", "log density", "gradient")]
-            for name, site in trace.nodes.items():
-                if site["type"] != "sample" or (site.get("infer") or {}).get("_subsample"):
-                    continue
-                rows.append(self._explain_site(name, site, gradient))
+        """Return a table of each site at ``vector``: value, whether it lies in the support, log density, gradient.
+
+        The first complaint that the checks of sites and distributions make there follows the table.
+        """
+        with registry.using(self.backend), self.backend.infer.quiet():
+            with validation_enabled(False):
+                trace, _ = self._run(vector, data)
+                trace.compute_log_prob()
+                gradient = autodiff.grad(lambda point: self.log_density(point, data))(vector)
+                rows = [("site", "kind", "value", "in support", "log density", "gradient")]
+                for name, site in trace.nodes.items():
+                    if site["type"] == "sample" and not site["infer"].get("_deterministic"):
+                        rows.append(self._explain_site(name, site, gradient))
+            complaint = self._complaint(vector, data)
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-        return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        return "\n".join([*lines, *complaint])
+
+    def _complaint(self, vector: Any, data: Sequence[Any]) -> list[str]:
+        try:
+            with validation_enabled(True), warnings.catch_warnings():
+                warnings.simplefilter("ignore", PplWarning)
+                self._run(vector, data)[0].compute_log_prob()
+        except PplError as error:
+            return [f"the checks say: {error}"]
+        return []
 
     def _explain_site(self, name: str, site: dict, gradient: Any) -> tuple[str, ...]:
         value = ops.array(site["value"])
@@ -196,7 +212,7 @@ def _preview(value: Any) -> str:
     return shown if len(flat) <= 3 else f"{shown} ... ({len(flat)})"
 
 
-def _refuse_subsampling(name: str, site: dict) -> None:
+def _refuse_subsampling(name: str) -> None:
     raise InferenceError(
         f"plate {name!r} is subsampled, so its log density is a random estimate, which HMC and NUTS cannot use; expected the whole "
         f"plate; try to drop subsample_size= and subsample= of {name!r}, or fit by SVI"

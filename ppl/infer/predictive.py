@@ -92,7 +92,9 @@ class Predictive:
             return self._draw_mapped(arguments)
         with self.backend.infer.quiet():
             args, kwargs = arguments.rebuild(arguments.arrays)
-            return autodiff.stop_gradient(self._draw_in_plate(args, kwargs) if self.parallel else self._draw_in_turn(args, kwargs))
+            return autodiff.stop_gradient(
+                self._draw_in_plate(args, kwargs) if self.parallel else self._draw_in_turn(args, kwargs)
+            )
 
     def _one(
         self,
@@ -187,11 +189,17 @@ def _batch_shape(samples: Mapping[str, Any], batch_ndims: int, num_samples: int 
     shapes = {name: tuple(ops.shape(value)[:batch_ndims]) for name, value in samples.items()}
     if not shapes:
         if num_samples is None or num_samples < 1:
-            raise InferenceError(f"Predictive needs posterior_samples, or num_samples of 1 or more; received num_samples={num_samples!r}")
+            raise InferenceError(
+                f"Predictive needs posterior_samples, or num_samples of 1 or more; received num_samples={num_samples!r}"
+            )
         return (num_samples,)
     if len(set(shapes.values())) > 1:
-        raise InferenceError(f"the posterior samples disagree on the number of draws, their leading {batch_ndims} dimensions: {shapes}")
+        raise InferenceError(
+            f"the posterior samples disagree on the number of draws, their leading {batch_ndims} dimensions: {shapes}"
+        )
     batch_shape = next(iter(shapes.values()))
     if num_samples is not None and num_samples != math.prod(batch_shape):
-        raise InferenceError(f"num_samples={num_samples} but the posterior samples hold {math.prod(batch_shape)} draws; try to leave it out")
+        raise InferenceError(
+            f"num_samples={num_samples} but the posterior samples hold {math.prod(batch_shape)} draws; try to leave it out"
+        )
     return batch_shape

@@ -157,7 +157,8 @@ class SVI:
 
     def _step_of_user(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> float:
         with ParamNames() as seen:
-            loss = float(self._loss_and_grads(self.model, self.guide, *args, **kwargs))  # type: ignore[misc]
+            value = self._loss_and_grads(self.model, self.guide, *args, **kwargs)  # type: ignore[misc]
+        loss = float(ops.to_numpy(ops.array(value)))
         require_params(seen.names)
         leaves = leaves_of(seen.names)
         self._names.update(seen.names)
@@ -182,10 +183,10 @@ class SVI:
             try:
                 estimate, gradients = self.objective.with_gradients(params, constraints_of(self._names), args, kwargs)
                 return estimate, params, gradients
-            except UnknownParam:
+            except UnknownParam as unknown:
                 # The same random numbers lead to the same params, which the run outside of the gradient creates.
                 random.set_state(start)
-                self._discover(args, kwargs)
+                self._discover(args, kwargs, expected=unknown)
                 random.set_state(start)
         raise InferenceError(f"a single step met more than {MAX_NEW_PARAMS} new params; expected a bounded number")
 
@@ -195,9 +196,13 @@ class SVI:
             self._names.clear()
             self._discover(args, kwargs, key)
 
-    def _discover(self, args: tuple[Any, ...], kwargs: dict[str, Any], key: Any = None) -> None:
+    def _discover(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], key: Any = None, expected: UnknownParam | None = None
+    ) -> None:
         self._names.update(dict.fromkeys(discover(self.model, self.guide, args, kwargs, key)))
         require_params(self._names)
+        if expected is not None and expected.name not in self._names:
+            raise expected
 
     def _store(self, params: dict[str, Any]) -> None:
         store = get_param_store()
@@ -268,9 +273,11 @@ class SVI:
             with nullcontext() if rng_key is None else random.scope(rng_key):
                 losses, interrupted = self._run_loop(arguments, num_steps, bar)
             key = None
-        state = SVIState(leaves_of(self._names), self.optim.state, key)
-        values = autodiff.stop_gradient(constrain(state.params, constraints_of(self._names)))
+        # Copies, because a later step moves torch's leaves in place.
+        leaves = {name: autodiff.stop_gradient(leaf) + 0.0 for name, leaf in leaves_of(self._names).items()}
+        values = constrain(leaves, constraints_of(self._names))
         params = {name: ops.array(value) for name, value in values.items()}
+        state = SVIState(leaves, self.optim.state, key)
         return SVIRunResult(params, state, ops.to_numpy(ops.array(losses)), interrupted, self.num_skipped - before)
 
     def _run_loop(self, arguments: ModelArguments, num_steps: int, bar: Any) -> tuple[list[float], bool]:
@@ -291,10 +298,7 @@ class SVI:
             try:
                 return self._run_program(arguments, num_steps, key, bar)
             except UnknownParam as unknown:
-                known = len(self._names)
-                self._discover(args, kwargs, key_first)
-                if len(self._names) == known:
-                    raise unknown from None
+                self._discover(args, kwargs, key_first, expected=unknown)
         raise InferenceError(f"a single step met more than {MAX_NEW_PARAMS} new params; expected a bounded number")
 
     def _run_program(self, arguments: ModelArguments, num_steps: int, key: Any, bar: Any) -> tuple[Any, bool]:

@@ -26,14 +26,15 @@ def describe(name: str, constraint: Any, to_numpy: Callable[[Any], Any]) -> Any:
 
     :raises ParamError: if the constraint is not one of :mod:`ppl.constraints`.
     """
-    if getattr(constraint, "name", None) and getattr(constraints, constraint.name, None) is constraint:
-        return constraint.name
+    name_of_constraint = getattr(constraint, "name", None)
+    if name_of_constraint and getattr(constraints, name_of_constraint, None) is constraint:
+        return name_of_constraint
     cls = type(constraint)
     if getattr(constraints, cls.__name__, None) is not cls:
         raise ParamError(
             f"the constraint {constraint!r} of parameter {name!r} cannot be written to a file; expected one of ppl.constraints"
         )
-    arguments = {}
+    arguments: dict[str, Any] = {}
     for key in inspect.signature(cls).parameters:
         value = getattr(constraint, key)
         if isinstance(value, constraints.Constraint):

@@ -1,11 +1,11 @@
 """The parameters of models and guides: unconstrained values and their constraints, one store for each backend.
 
-    >>> import ppl
-    >>> from ppl import constraints
-    >>> store = ppl.get_param_store()
-    >>> float(store.setdefault("docs_scale", 2.0, constraints.positive))
-    2.0
-    >>> del store["docs_scale"]
+>>> import ppl
+>>> from ppl import constraints
+>>> store = ppl.get_param_store()
+>>> float(store.setdefault("docs_scale", 2.0, constraints.positive))
+2.0
+>>> del store["docs_scale"]
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ __all__ = ["enable_validation", "is_validation_enabled", "prune_subsample_sites"
 
 def site_is_subsample(site: Message) -> bool:
     """Return whether a site of a trace holds the indices of a plate."""
-    return site["type"] == "subsample"
+    return bool(site["type"] == "subsample")
 
 
 def prune_subsample_sites(trace: Trace) -> Trace:

@@ -19,6 +19,6 @@ def factor(name: str, log_factor: Any, has_rsample: bool | None = None) -> None:
     """
     log_density = ops.array(log_factor)
     nothing = ops.zeros((*ops.shape(log_density), 0))
-    fn = Delta(nothing, log_density=log_density, event_dim=1)
+    fn = Delta(nothing, log_density=log_density, event_dim=1, validate_args=False)
     infer = {"_factor": True} if has_rsample is None else {"_factor": True, "has_rsample": has_rsample}
     sample(name, fn, obs=nothing, infer=infer)

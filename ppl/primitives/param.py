@@ -33,7 +33,7 @@ def param(
     given = [value for value in (init, init_tensor, init_value) if value is not None]
     if len(given) > 1:
         raise ParamError(f"parameter {name!r} got {len(given)} initial values; expected one of init, init_tensor and init_value")
-    start = given[0] if given else None
+    start: Any = given[0] if given else None
     if not STACK.get():
         return get_param_store().get_param(name, start, constraint, event_dim)
     kwargs = {"constraint": constraint, "event_dim": event_dim}

@@ -56,10 +56,12 @@ class Case:
     def log_density(self, value: Any) -> Any:
         """Return the oracle's log density or log probability."""
         reference = self.reference
-        return reference.logpmf(value) if hasattr(reference, "logpmf") and not hasattr(reference, "pdf") else reference.logpdf(value)
+        return (
+            reference.logpmf(value) if hasattr(reference, "logpmf") and not hasattr(reference, "pdf") else reference.logpdf(value)
+        )
 
     def draw(self, sample_shape: tuple[int, ...], rng: Any) -> Any:
         """Return draws from the oracle, of shape ``sample_shape + batch_shape + event_shape``."""
         size = sample_shape if self.event_shape else (*sample_shape, *self.batch_shape)
         draws = numpy.asarray(self.reference.rvs(size=size, random_state=rng), dtype="float64")
-        return draws.reshape(*sample_shape, *self.batch_shape, *self.event_shape)
+        return draws.reshape(sample_shape + self.batch_shape + self.event_shape)

@@ -1,7 +1,9 @@
 """Shift and scale."""
 
+import math
+
 from ppl import constraints, ops
-from ppl.transforms.transform import Transform
+from ppl.transforms.transform import Transform, operand
 
 
 class AffineTransform(Transform):
@@ -26,37 +28,41 @@ class AffineTransform(Transform):
         return _with_event(self._image(), self.event_ndims)
 
     def _image(self):
-        base = self.base_domain
+        base, loc, scale = self.base_domain, operand(self.loc), operand(self.scale)
         if isinstance(base, constraints.interval):
-            return constraints.interval(self.loc + self.scale * base.lower_bound, self.loc + self.scale * base.upper_bound)
+            ends = loc + scale * base.lower_bound, loc + scale * base.upper_bound
+            return constraints.interval(*(reversed(ends) if self._falling else ends))
         if not isinstance(base, (constraints.greater_than, constraints.less_than)):
             return constraints.real
         bound = base.lower_bound if isinstance(base, constraints.greater_than) else base.upper_bound
         rising = isinstance(base, constraints.greater_than)
-        # A scale of unknown sign (an array) is taken as positive, which is what every constraint of this library builds.
-        flipped = isinstance(self.scale, (int, float)) and self.scale < 0
-        image = self.loc + self.scale * bound
-        return constraints.greater_than(image) if rising != flipped else constraints.less_than(image)
+        image = loc + scale * bound
+        return constraints.greater_than(image) if rising != self._falling else constraints.less_than(image)
+
+    @property
+    def _falling(self):
+        """Whether the scale is known to be negative; that of an array is not, and counts as positive."""
+        return isinstance(self.scale, (int, float)) and self.scale < 0
 
     @property
     def sign(self):
         if isinstance(self.scale, (int, float)):
             return 1 if self.scale > 0 else -1
-        return ops.sign(self.scale)
+        return ops.sign(operand(self.scale))
 
     def __call__(self, x):
-        return self.loc + self.scale * x
+        return operand(self.loc) + operand(self.scale) * x
 
     def _inverse(self, y):
-        return (y - self.loc) / self.scale
+        return (y - operand(self.loc)) / operand(self.scale)
 
     def log_abs_det_jacobian(self, x, y):
-        scale = ops.abs(self.scale) if ops.is_array(self.scale) else abs(self.scale)
-        log_scale = ops.log(ops.array(scale))
+        scale = operand(self.scale)
+        log_scale = math.log(abs(scale)) if isinstance(scale, (int, float)) else ops.log(ops.abs(scale))
         return ops.sum_rightmost(ops.zeros_like(x) + log_scale, self.event_ndims)
 
     def forward_shape(self, shape):
-        return ops.broadcast_shapes(tuple(shape), ops.shape(self.loc), ops.shape(self.scale))
+        return ops.broadcast_shapes(tuple(shape), ops.shape(operand(self.loc)), ops.shape(operand(self.scale)))
 
     inverse_shape = forward_shape
 

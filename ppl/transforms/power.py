@@ -1,7 +1,7 @@
 """A fixed power."""
 
 from ppl import constraints, ops
-from ppl.transforms.transform import Transform
+from ppl.transforms.transform import Transform, operand
 
 
 class PowerTransform(Transform):
@@ -20,19 +20,19 @@ class PowerTransform(Transform):
     def sign(self):
         if isinstance(self.exponent, (int, float)):
             return 1 if self.exponent > 0 else -1
-        return ops.sign(self.exponent)
+        return ops.sign(operand(self.exponent))
 
     def __call__(self, x):
-        return ops.power(x, self.exponent)
+        return ops.power(x, operand(self.exponent))
 
     def _inverse(self, y):
-        return ops.power(y, 1.0 / self.exponent)
+        return ops.power(y, 1.0 / operand(self.exponent))
 
     def log_abs_det_jacobian(self, x, y):
         exponent = ops.array(self.exponent)
         return ops.log(ops.abs(exponent)) + (exponent - 1.0) * ops.log(x)
 
     def forward_shape(self, shape):
-        return ops.broadcast_shapes(tuple(shape), ops.shape(self.exponent))
+        return ops.broadcast_shapes(tuple(shape), ops.shape(operand(self.exponent)))
 
     inverse_shape = forward_shape

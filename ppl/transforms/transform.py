@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ppl import ops
 from ppl.constraints import Constraint, real
 from ppl.typing import Shape
 
@@ -63,6 +64,11 @@ class Transform:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{key}={value}' for key, value in vars(self).items())})"
+
+
+def operand(value: Any) -> Any:
+    """Return a transform's parameter as the active backend can use it: numbers stay, foreign arrays and lists are converted."""
+    return value if isinstance(value, (int, float)) or ops.is_array(value) else ops.array(value)
 
 
 def _same(left: Any, right: Any) -> bool:

@@ -29,7 +29,7 @@ def test_shapes_dtype_and_support(backend, case):
     assert tuple(d.event_shape) == case.event_shape
     assert d.event_dim == len(case.event_shape) == d.support.event_dim
     assert d.is_discrete is is_discrete(case)
-    for sample_shape in [(), (4,), (2, 3)]:
+    for sample_shape in [(), (2, 3)]:
         x = d.sample(sample_shape)
         assert tuple(x.shape) == sample_shape + case.batch_shape + case.event_shape == tuple(d.shape(sample_shape))
         assert ops.dtype_name(x) == ("int64" if case.name == "Categorical" else "float64")
@@ -49,6 +49,7 @@ def test_log_prob_is_the_oracles(backend, case, rng):
 def test_gradient_is_that_of_finite_differences(backend, case, rng):
     value = case.draw((2,), rng)
     for name in case.differentiable:
+
         def total(parameter, name=name):
             return ops.sum(build(case, **{name: parameter}, validate_args=False).log_prob(value))
 
@@ -74,7 +75,10 @@ def test_moments_are_the_oracles(backend, case):
 @every_case
 def test_cdf_quantile_and_entropy_are_the_oracles(backend, case, rng):
     d, reference = build(case), case.reference
-    for method, oracle, points in [("cdf", "cdf", case.draw((7,), rng)), ("icdf", "ppf", rng.uniform(size=(7, *case.batch_shape)))]:
+    for method, oracle, points in [
+        ("cdf", "cdf", case.draw((7,), rng)),
+        ("icdf", "ppf", rng.uniform(size=(7, *case.batch_shape))),
+    ]:
         if hasattr(reference, oracle) and not (method == "icdf" and is_discrete(case)):
             try:
                 actual = getattr(d, method)(points)
@@ -97,8 +101,8 @@ def test_expand_repeats_the_batch(backend, case, rng):
     assert tuple(wide.batch_shape) == (4, *case.batch_shape) == tuple(d.expand_by((4,)).batch_shape)
     value = case.draw((), rng)
     assert_close(wide.log_prob(value), np.broadcast_to(to_host(d.log_prob(value)), (4, *case.batch_shape)))
-    draws = to_host(wide.sample((3,)))
-    assert draws.shape == (3, 4, *case.batch_shape, *case.event_shape)
+    draws = to_host(wide.sample())
+    assert draws.shape == (4, *case.batch_shape, *case.event_shape)
     if case.batch_shape:
         with pytest.raises(ValueError, match="expand"):
             d.expand((case.batch_shape[-1] + 1,))
@@ -197,8 +201,7 @@ def test_pathwise_gradient_of_vector_families(backend):
     gradients = to_host(ops.autodiff.grad(lambda p: _product(dist.MultivariateNormal(np.array(LOC[:2]), scale_tril=p)))(
         ops.array(np.tile(factor, (4000, 1, 1)))))  # fmt: skip
     exact = np.array([[factor[1, 0], 0.0], [factor[0, 0], 0.0]])
-    informative = gradients.std(axis=0) > 0
-    assert np.abs(monte_carlo_z(gradients, exact)[informative][[0, 1]]).max() < 4.9
+    assert np.abs(monte_carlo_z(gradients[:, [0, 1, 1], [0, 0, 1]], exact[[0, 1, 1], [0, 0, 1]])).max() < 4.9
 
 
 def _product(d):

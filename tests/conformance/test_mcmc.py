@@ -11,7 +11,7 @@ import scipy.stats
 import ppl
 from ppl import distributions as dist
 from ppl import infer, ops, runtime
-from ppl.errors import InferenceError, InitializationError, PplWarning
+from ppl.errors import ConstraintError, InferenceError, InitializationError, PplWarning
 from ppl.infer import diagnostics
 from ppl.infer.mcmc.progress import Progress
 
@@ -230,7 +230,7 @@ def test_model_without_latents(backend):
 
     with pytest.raises(InferenceError, match="no latent site"):
         run(infer.NUTS(model))
-    assert runtime.stack() == []
+    assert not runtime.am_i_wrapped()
 
 
 def test_discrete_latent_is_named(backend):
@@ -240,7 +240,7 @@ def test_discrete_latent_is_named(backend):
 
     with pytest.raises(InferenceError, match="'z' is discrete"):
         run(infer.NUTS(model))
-    assert runtime.stack() == []
+    assert not runtime.am_i_wrapped()
 
 
 def test_subsampled_plate_is_refused(backend):
@@ -262,7 +262,7 @@ def test_no_valid_start_names_the_site(backend):
         run(infer.NUTS(model))
     assert "x" in str(caught.value)
     assert "init_to" in str(caught.value)
-    assert runtime.stack() == []
+    assert not runtime.am_i_wrapped()
     assert_moments(run(infer.NUTS(normal_model), numpy.array([0.0])).get_samples(group_by_chain=True)["mu"], 0.9, 3.6 / 1.3)
 
 
@@ -288,7 +288,9 @@ def test_initial_strategies(backend, strategy, rng):
 
 
 def test_init_to_value_starts_there(backend, rng):
-    kernel = infer.NUTS(normal_model, init_strategy=infer.init_to_value(values={"mu": 41.0}), step_size=1e-9, adapt_step_size=False)
+    kernel = infer.NUTS(
+        normal_model, init_strategy=infer.init_to_value(values={"mu": 41.0}), step_size=1e-9, adapt_step_size=False
+    )
     draws = run(kernel, rng.normal(size=3), samples=1, warmup=0).get_samples()["mu"]
     numpy.testing.assert_allclose(numpy.asarray(draws), 41.0, atol=1e-3)
 
@@ -311,10 +313,22 @@ def test_interrupt_keeps_the_draws_so_far(backend, rng, monkeypatch, during_warm
     if not during_warmup:
         assert 2 <= len(mcmc.get_samples()["mu"]) < 10_000
         assert "mu" in mcmc.summary()
-    assert runtime.stack() == []
+    assert not runtime.am_i_wrapped()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_no_draws_before_a_run():
     with pytest.raises(InferenceError, match="there are no draws"):
         infer.MCMC(infer.NUTS(normal_model), 10).get_samples()
+
+
+def test_parameter_outside_its_constraint_is_named(backend):
+    def model(x):
+        scale = ppl.sample("scale", dist.HalfCauchy(1.0))
+        with ppl.plate("rows", 3):
+            ppl.sample("y", dist.Normal(0.0, scale - 100.0), obs=x)
+
+    with pytest.raises((InitializationError, ConstraintError), match="scale") as caught:
+        run(infer.NUTS(model), numpy.ones(3))
+    assert "positive" in str(caught.value)
+    assert not runtime.am_i_wrapped()

@@ -18,6 +18,10 @@ def host(value):
     return ops.to_numpy(ops.array(value))
 
 
+def number(value):
+    return float(host(value))
+
+
 INITIAL = {
     "real": (constraints.real, [-1.5, 0.0, 3.0]),
     "positive": (constraints.positive, [0.2, 5.0]),
@@ -55,14 +59,14 @@ def test_initial_values_are_used_once(backend):
         calls.append(1)
         return ops.array(2.0)
 
-    assert float(ppl.param("a", initial)) == 2.0
-    assert float(ppl.param("a", initial)) == 2.0
+    assert number(ppl.param("a", initial)) == 2.0
+    assert number(ppl.param("a", initial)) == 2.0
     assert calls == [1]
-    assert float(ppl.param("a", 7.0)) == 2.0
-    assert float(ppl.param("b", 3)) == 3.0
+    assert number(ppl.param("a", 7.0)) == 2.0
+    assert number(ppl.param("b", 3)) == 3.0
     assert ops.is_floating(ppl.param("b"))
     numpy.testing.assert_array_equal(host(ppl.param("c", init_tensor=[1.0, 2.0])), [1.0, 2.0])
-    assert float(ppl.param("d", init_value=0.5)) == 0.5
+    assert number(ppl.param("d", init_value=0.5)) == 0.5
 
 
 def test_an_initial_function_of_one_argument_gets_a_key(backend):
@@ -88,7 +92,7 @@ def test_torch_leaves_require_gradients_and_know_themselves(backend):
     assert leaf.is_leaf
     assert leaf.requires_grad
     (value**2).backward()
-    assert float(leaf.grad) == pytest.approx(2 * 2.0 * 2.0)
+    assert number(leaf.grad) == pytest.approx(2 * 2.0 * 2.0)
     assert ppl.param("r", torch.tensor(1.0)).unconstrained() is ppl.get_param_store().get_unconstrained("r")
     assert ppl.get_param_store().param_name(leaf) == "a"
 
@@ -101,9 +105,11 @@ def test_the_store_is_a_mapping_of_constrained_values(backend):
     assert list(store) == list(store.keys()) == ["layer.weight", "layer.bias", "other"]
     assert len(store) == 3
     assert "other" in store
-    assert [float(value) for value in store.values()] == pytest.approx([2.0, -1.0, 0.0])
-    assert {name: float(value) for name, value in store.items()} == pytest.approx({"layer.weight": 2.0, "layer.bias": -1.0, "other": 0})
-    assert {n: float(v) for n, v in store.named_parameters()} == pytest.approx(
+    assert [number(value) for value in store.values()] == pytest.approx([2.0, -1.0, 0.0])
+    assert {name: number(value) for name, value in store.items()} == pytest.approx(
+        {"layer.weight": 2.0, "layer.bias": -1.0, "other": 0}
+    )
+    assert {n: number(v) for n, v in store.named_parameters()} == pytest.approx(
         {"layer.weight": numpy.log(2.0), "layer.bias": -1.0, "other": 0.0}
     )
     assert list(store.get_all_param_names()) == list(store)
@@ -111,18 +117,18 @@ def test_the_store_is_a_mapping_of_constrained_values(backend):
     assert store.param_name(store.get_unconstrained("other")) == "other"
     assert store.param_name(ops.array(1.0)) is None
     store["layer.weight"] = 5.0
-    assert float(store["layer.weight"]) == pytest.approx(5.0)
+    assert number(store["layer.weight"]) == pytest.approx(5.0)
     assert store.constraint("layer.weight") is constraints.positive
     store["new"] = 1.5
-    assert float(ppl.param("new")) == 1.5
+    assert number(ppl.param("new")) == 1.5
     store.replace_param("new", ops.array(2.5), store["new"])
-    assert float(ppl.param("new")) == 2.5
+    assert number(ppl.param("new")) == 2.5
     with pytest.raises(ParamError, match="old_param"):
         store.replace_param("new", 3.5, ops.array(99.0))
     del store["other"]
     assert "other" not in store
-    assert float(store.get_param("fresh", 4.0)) == 4.0
-    assert float(store.setdefault("fresh", lambda: 1 / 0)) == 4.0
+    assert number(store.get_param("fresh", 4.0)) == 4.0
+    assert number(store.setdefault("fresh", lambda: 1 / 0)) == 4.0
     store.clear()
     assert len(store) == 0
     assert not store
@@ -138,10 +144,10 @@ def test_names_of_module_parameters():
 BAD = {
     "unknown": (lambda: ppl.param("misspelt"), ParamError, "no parameter 'misspelt'"),
     "closest": (lambda: ppl.param("knwon"), ParamError, "did you mean 'known'"),
-    "outside": (lambda: ppl.param("p", -1.0, constraint=constraints.positive), ConstraintError, "'p' lies outside .*positive.*-1"),
+    "outside": (lambda: ppl.param("p", -1.0, constraint=constraints.positive), ConstraintError, "'p' lies outside .*positive"),
     "outside on setting": (lambda: ppl.get_param_store().__setitem__("known", [-1.0, 1.0]), ConstraintError, "'known'"),
     "nan": (lambda: ppl.param("p", float("nan")), ConstraintError, "nan"),
-    "another shape": (lambda: ppl.param("known", ops.ones(3)), ParamError, r"'known' returns .* shape \(3,\).*holds shape \(2,\)"),
+    "another shape": (lambda: ppl.param("known", ops.ones(3)), ParamError, r"'known' returns .*\(3,\).*holds .*\(2,\)"),
     "another unconstrained shape": (
         lambda: ppl.get_param_store().set_unconstrained("known", ops.ones(3)), ParamError, r"shape \(2,\), got .*\(3,\)"
     ),
@@ -174,7 +180,7 @@ def test_a_new_parameter_inside_jit_is_refused(backend):
     with pytest.raises(ParamError, match="first time inside compiled code"):
         jax.jit(lambda: ppl.param("p", 1.0))()
     ppl.param("p", 1.0)
-    assert float(jax.jit(lambda: ppl.param("p", 1.0))()) == 1.0
+    assert number(jax.jit(lambda: ppl.param("p", 1.0))()) == 1.0
 
 
 def test_state_is_a_copy_that_restores(backend):
@@ -195,12 +201,12 @@ def test_scopes_have_parameters_of_their_own(backend):
     with store.scope() as scope:
         assert "a" not in store
         ppl.param("a", 5.0)
-    assert float(ppl.param("a")) == 1.0
+    assert number(ppl.param("a")) == 1.0
     with store.scope(scope):
-        assert float(ppl.param("a")) == 5.0
+        assert number(ppl.param("a")) == 5.0
     with pytest.raises(ZeroDivisionError), store.scope():
         raise ZeroDivisionError
-    assert float(ppl.param("a")) == 1.0
+    assert number(ppl.param("a")) == 1.0
 
 
 def test_each_backend_has_its_own_store(backend):
@@ -212,10 +218,10 @@ def test_each_backend_has_its_own_store(backend):
     with ppl.pyro_backend(other):
         assert ppl.get_param_store() is not store
         assert "a" not in ppl.get_param_store()
-        assert float(store["a"]) == 1.0
+        assert number(store["a"]) == 1.0
         store["a"] = 2.0
     assert ops.is_array(ppl.param("a"))
-    assert float(ppl.param("a")) == 2.0
+    assert number(ppl.param("a")) == 2.0
 
 
 def fill(store):
@@ -270,7 +276,12 @@ def test_map_location(backend, tmp_path):
 
 
 def header(**changes):
-    metadata = {"format": "ppl.param_store", "schema": "1", "constraints": json.dumps({"a": "real"}), "devices": json.dumps({"a": "cpu"})}
+    metadata = {
+        "format": "ppl.param_store",
+        "schema": "1",
+        "constraints": json.dumps({"a": "real"}),
+        "devices": json.dumps({"a": "cpu"}),
+    }
     return {**metadata, **changes}
 
 
@@ -305,7 +316,7 @@ def test_a_bad_file_is_refused_whole(backend, case, tmp_path):
     with pytest.raises(ParamError, match=text):
         store.load(path)
     assert list(store) == ["kept"]
-    assert float(store["kept"]) == 3.0
+    assert number(store["kept"]) == 3.0
 
 
 @pytest.mark.parametrize("length", [4, 30, 200, -1])

@@ -19,6 +19,10 @@ def host(value):
     return ops.to_numpy(ops.array(value))
 
 
+def number(value):
+    return float(host(value))
+
+
 def trace_of(model, *args):
     return handlers.trace(model).get_trace(*args)
 
@@ -98,14 +102,14 @@ def test_a_plate_without_a_size_only_declares(backend):
             return ppl.sample("x", dist.Normal(0.0, 1.0), obs=data)
 
     trace = trace_of(model)
-    assert float(trace.log_prob_sum()) == pytest.approx(stats.norm.logpdf(data).sum(), rel=1e-10)
+    assert number(trace.log_prob_sum()) == pytest.approx(stats.norm.logpdf(data).sum(), rel=1e-10)
     assert trace.nodes["x"]["cond_indep_stack"][0].size is None
     with pytest.raises(PlateError, match="loop without a size"):
         list(ppl.plate("data"))
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(sizes=st.lists(st.integers(1, 4), min_size=1, max_size=4), event=st.lists(st.integers(1, 3), max_size=2))
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(sizes=st.lists(st.integers(1, 3), min_size=1, max_size=3), event=st.lists(st.integers(1, 2), max_size=1))
 def test_shapes_and_densities_of_any_nest(backend, sizes, event):
     def model():
         with_plates = [ppl.plate(f"p{i}", size, dim=-1 - i) for i, size in enumerate(sizes)]
@@ -121,7 +125,7 @@ def test_shapes_and_densities_of_any_nest(backend, sizes, event):
     assert value.shape == (*reversed(sizes), *event)
     trace.compute_log_prob()
     assert tuple(trace.nodes["x"]["log_prob"].shape) == tuple(reversed(sizes))
-    assert float(trace.log_prob_sum()) == pytest.approx(stats.norm.logpdf(value, 0.0, 2.0).sum(), rel=1e-9)
+    assert number(trace.log_prob_sum()) == pytest.approx(stats.norm.logpdf(value, 0.0, 2.0).sum(), rel=1e-9)
     assert runtime.STACK.get() == ()
 
 
@@ -140,7 +144,7 @@ def test_a_subsample_is_distinct_indices_and_scales(backend):
     assert trace.nodes["rows"]["type"] == "subsample"
     assert poutine.util.site_is_subsample(trace.nodes["rows"])
     assert "rows" not in poutine.util.prune_subsample_sites(trace)
-    assert float(trace.log_prob_sum()) == pytest.approx(2.5 * 4 * stats.norm.logpdf(0.0), rel=1e-10)
+    assert number(trace.log_prob_sum()) == pytest.approx(2.5 * 4 * stats.norm.logpdf(0.0), rel=1e-10)
     frame = trace.nodes["x"]["cond_indep_stack"][0]
     assert (frame.size, frame.full_size) == (4, 10)
     again = handlers.trace(handlers.replay(model, trace=trace)).get_trace()
@@ -157,7 +161,7 @@ def test_custom_indices_and_nested_minibatches(backend):
 
     trace = trace_of(model)
     numpy.testing.assert_array_equal(host(trace.nodes["_RETURN"]["value"]), [1, 5])
-    assert float(trace.log_prob_sum()) == pytest.approx(5 * 2 * 6 * stats.norm.logpdf(0.0), rel=1e-10)
+    assert number(trace.log_prob_sum()) == pytest.approx(5 * 2 * 6 * stats.norm.logpdf(0.0), rel=1e-10)
 
 
 def test_a_sequential_minibatch_yields_its_indices(backend):
@@ -167,7 +171,7 @@ def test_a_sequential_minibatch_yields_its_indices(backend):
 
     trace = trace_of(model)
     assert trace.observation_nodes == ["x7", "x2"]
-    assert float(trace.log_prob_sum()) == pytest.approx(10 * stats.norm.logpdf(0.0), rel=1e-10)
+    assert number(trace.log_prob_sum()) == pytest.approx(10 * stats.norm.logpdf(0.0), rel=1e-10)
     assert all(isinstance(i, int) for i in ppl.plate("rows", 10, subsample_size=3))
 
 
@@ -181,7 +185,7 @@ def test_minibatches_are_unbiased(backend, rng):
             ppl.sample("x", dist.Normal(0.0, 1.0), obs=ops.take(array, indices, axis=0))
 
     def z_score(scale):
-        draws = numpy.array([float(trace_of(model, scale).log_prob_sum()) for _ in range(200)])
+        draws = numpy.array([number(trace_of(model, scale).log_prob_sum()) for _ in range(200)])
         return abs(draws.mean() - full) / (draws.std(ddof=1) / math.sqrt(len(draws)))
 
     assert z_score(1.0) < 4.9
@@ -198,7 +202,7 @@ def test_every_index_is_equally_likely(backend):
         return stats.chi2(4).sf(((counts - 240) ** 2).sum() / (0.3 * 600))
 
     assert p_value(counts) > 2e-5
-    assert p_value(counts + [80, 0, 0, 0, -80]) < 2e-5
+    assert p_value(counts + numpy.array([80, 0, 0, 0, -80])) < 2e-5
 
 
 def test_a_seed_fixes_the_minibatch(backend):
@@ -280,7 +284,8 @@ BAD = {
     "collision": (
         lambda: enter(ppl.plate("rows", 3, dim=-1), ppl.plate("items", 10, dim=-1)),
         PlateCollision,
-        "plates 'rows' and 'items' both use dim=-1 at the entry of 'items'; expected distinct dims; try ppl.plate('items', 10, dim=-2)",
+        "plates 'rows' and 'items' both use dim=-1 at the entry of 'items'; expected distinct dims; "
+        "try ppl.plate('items', 10, dim=-2)",
     ),
     "collision with a chosen dim": (
         lambda: enter(ppl.plate("rows", 3), ppl.plate("items", 10, dim=-1)), PlateCollision, "both use dim=-1"
@@ -354,4 +359,4 @@ def test_minibatches_work_inside_jit(backend):
         return trace.nodes["rows"]["value"], trace.log_prob_sum()
 
     indices, total = jax.jit(density)(jax.random.key(3))
-    assert float(total) == pytest.approx(4 * stats.norm.logpdf(numpy.asarray(indices)).sum(), rel=1e-9)
+    assert number(total) == pytest.approx(4 * stats.norm.logpdf(numpy.asarray(indices)).sum(), rel=1e-9)

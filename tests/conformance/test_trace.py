@@ -17,6 +17,10 @@ def host(value):
     return ops.to_numpy(ops.array(value))
 
 
+def number(value):
+    return float(host(value))
+
+
 def model(shift):
     scale = ppl.param("scale", 2.0)
     z = ppl.sample("z", dist.Normal(0.0, scale))
@@ -48,7 +52,7 @@ def test_it_records_inputs_sites_and_the_result(trace):
 
 
 def test_log_densities(trace):
-    z, k = float(trace.nodes["z"]["value"]), host(trace.nodes["k"]["value"])
+    z, k = number(trace.nodes["z"]["value"]), host(trace.nodes["k"]["value"])
     expected = {
         "z": stats.norm.logpdf(z, 0.0, 2.0),
         "k": stats.bernoulli.logpmf(k, 0.3),
@@ -60,9 +64,9 @@ def test_log_densities(trace):
     for name, terms in expected.items():
         numpy.testing.assert_allclose(host(trace.nodes[name]["log_prob"]), terms, rtol=1e-10)
         numpy.testing.assert_allclose(host(trace.nodes[name]["unscaled_log_prob"]), terms, rtol=1e-10)
-        assert float(trace.nodes[name]["log_prob_sum"]) == pytest.approx(terms.sum(), rel=1e-10)
-    assert float(trace.log_prob_sum()) == pytest.approx(sum(terms.sum() for terms in expected.values()), rel=1e-10)
-    assert float(trace.log_prob_sum(lambda name, site: site["is_observed"])) == pytest.approx(expected["y"].sum(), rel=1e-10)
+        assert number(trace.nodes[name]["log_prob_sum"]) == pytest.approx(terms.sum(), rel=1e-10)
+    assert number(trace.log_prob_sum()) == pytest.approx(sum(terms.sum() for terms in expected.values()), rel=1e-10)
+    assert number(trace.log_prob_sum(lambda name, site: site["is_observed"])) == pytest.approx(expected["y"].sum(), rel=1e-10)
     assert Trace().log_prob_sum() == 0
 
 
@@ -150,7 +154,7 @@ def test_params_may_be_read_again(backend):
     def twice():
         return ppl.param("a", 1.0) + ppl.param("a")
 
-    assert float(handlers.trace(twice).get_trace().nodes["_RETURN"]["value"]) == 2.0
+    assert number(handlers.trace(twice).get_trace().nodes["_RETURN"]["value"]) == 2.0
 
 
 def test_the_table_of_shapes(backend):
@@ -187,7 +191,7 @@ def test_an_inner_trace_sees_what_outer_handlers_decide(backend):
     trace = outer.get_trace(0.0)
     assert inner.trace.nodes["z"]["is_observed"]
     assert inner.trace.nodes["z"]["scale"] == 2.0
-    assert float(inner.trace.log_prob_sum()) == float(trace.log_prob_sum())
+    assert number(inner.trace.log_prob_sum()) == number(trace.log_prob_sum())
     assert inner.trace.nodes["z"] is not trace.nodes["z"]
 
 

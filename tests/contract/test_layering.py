@@ -9,7 +9,11 @@ BACKEND_FILES = [(backend, path) for backend in checks.BACKENDS for path in chec
 # the modules whose work is to load others by name
 LOADERS = {"ppl.registry", "ppl.generic"}
 # what one library lacks and its backend therefore builds itself
-PRIVATE_FILES = {"numpy": {"recording.py"}}
+PRIVATE_FILES = {
+    "numpy": {"incomplete.py", "primitives.py", "program.py", "recording.py", "shaping.py"},
+    "torch": {"convert.py", "graph.py", "incomplete.py", "shaping.py", "tracing.py"},
+    "jax": {"dtypes.py", "incomplete_beta.py", "shaping.py", "streams.py", "tracing.py"},
+}
 
 
 def _relative(path):

@@ -4,14 +4,14 @@ import importlib
 
 import pytest
 
-PRIMITIVES = ("sample", "param", "plate", "deterministic", "factor", "markov", "set_rng_seed", "enable_validation", "validation_enabled",
-              "get_param_store", "clear_param_store", "pyro_backend", "set_backend", "register_backend", "condition")  # fmt: skip
+PRIMITIVES = ("sample", "param", "plate", "deterministic", "factor", "markov", "set_rng_seed", "enable_validation",
+              "validation_enabled", "get_param_store", "clear_param_store", "pyro_backend", "set_backend", "register_backend", "condition")  # fmt: skip
 HANDLERS = ("trace", "replay", "block", "condition", "substitute", "seed", "mask", "scale")
 FAMILIES = ("Normal", "Bernoulli", "Beta", "Gamma", "Exponential", "Uniform", "LogNormal", "HalfNormal", "HalfCauchy", "StudentT",
             "Poisson", "Binomial", "Categorical", "Dirichlet", "MultivariateNormal", "Delta", "Independent",
             "TransformedDistribution")  # fmt: skip
-GENERIC = ("GenericModule", "pyro_backend", "register_backend", "set_backend", "distributions", "handlers", "infer", "ops", "optim",
-           "primitives", "pyro")  # fmt: skip
+GENERIC = ("GenericModule", "pyro_backend", "register_backend", "set_backend", "distributions", "handlers", "infer", "ops",
+           "optim", "primitives", "pyro")  # fmt: skip
 # dotted path: members that the class must have
 DOCUMENTED = {
     "ppl.backend.Backend": (),
@@ -70,7 +70,9 @@ def test_a_family_is_a_class_with_a_docstring(name):
     assert family.__doc__
 
 
-@pytest.mark.parametrize("module", ["ppl", "ppl.ops", "ppl.distributions", "ppl.infer", "ppl.optim", "ppl.handlers", "ppl.generic"])
+@pytest.mark.parametrize(
+    "module", ["ppl", "ppl.ops", "ppl.distributions", "ppl.infer", "ppl.optim", "ppl.handlers", "ppl.generic"]
+)
 def test_all_is_honest(module):
     module = importlib.import_module(module)
     absent = [name for name in getattr(module, "__all__", ()) if not hasattr(module, name)]

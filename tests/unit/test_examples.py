@@ -118,6 +118,20 @@ def test_eight_schools_says_that_matplotlib_is_missing(monkeypatch, capsys):
     assert "pip install matplotlib" in capsys.readouterr().err
 
 
+@pytest.mark.backends("numpy")
+def test_readme_snippet(backend):
+    """The README's first model recovers the coefficients that its data come from, within five of their standard errors of 0.2."""
+    source = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL).group(1)
+    shorter = source.replace("num_samples=1000, warmup_steps=1000", "num_samples=100, warmup_steps=100").replace("(2000", "(200")
+    assert shorter.count("100,") >= 2
+    names = {}
+    exec(compile(shorter, "README.md", "exec"), names)
+    mean = numpy.mean(names["mcmc"].get_samples()["w"], axis=0)
+    assert numpy.abs(mean - [1.5, -1.0, 0.0]).max() < 1.0
+    assert numpy.abs(mean - [-1.0, 1.5, 0.0]).max() > 1.0
+    assert names["predictions"].shape == (500, 200)
+
+
 # logistic regression: the oracle integrates the three-dimensional posterior on a grid.
 def write_table(path, rng, rows=160):
     """Write a CSV file of two informative columns, one constant column and a target of two words."""
@@ -133,7 +147,7 @@ def grid_posterior(x, y, x_test, y_test):
     axes = [numpy.linspace(low, high, 61) for low, high in ((-2.0, 3.0), (-1.5, 4.0), (-4.0, 2.0))]
     points = numpy.array(list(itertools.product(*axes)))
     logits = points[:, :1] + points[:, 1:] @ x.T
-    log_prior = -points[:, 0] ** 2 / 50.0 - numpy.sum(points[:, 1:] ** 2, axis=1) / 2.0
+    log_prior = -(points[:, 0] ** 2) / 50.0 - numpy.sum(points[:, 1:] ** 2, axis=1) / 2.0
     log_weight = numpy.sum(y * logits - numpy.logaddexp(0.0, logits), axis=1) + log_prior
     weight = numpy.exp(log_weight - log_weight.max())
     weight /= weight.sum()

@@ -28,7 +28,9 @@ class Static:
 def register(cls):
     """Make ``cls`` a pytree whose unflattening runs no ``__init__``."""
     _registered.add(cls)
-    jax.tree_util.register_pytree_with_keys(cls, _flatten_with_keys, lambda static, leaves: _unflatten(cls, static, leaves), _flatten)
+    jax.tree_util.register_pytree_with_keys(
+        cls, _flatten_with_keys, lambda static, leaves: _unflatten(cls, static, leaves), _flatten
+    )
 
 
 def _is_child(value):
@@ -81,5 +83,3 @@ def _batch_shape(instance, state):
     if isinstance(base, Distribution) and hasattr(instance, "_batch_shape_from"):
         return instance._batch_shape_from(tuple(base.batch_shape))
     return None
-
-

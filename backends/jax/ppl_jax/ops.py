@@ -1,5 +1,7 @@
 """Array functions on ``jax.numpy``: creation, conversion, shape, elementwise functions and reductions."""
 
+import builtins
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,7 +22,7 @@ def array(x, dtype=None):
         return jnp.asarray(x, dtype=dtypes.resolve(dtype))
     if isinstance(x, float):
         return jnp.asarray(x, dtype=dtypes.default())
-    if isinstance(x, (list, tuple)) and not any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(x)):
+    if isinstance(x, (list, tuple)) and not builtins.any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(x)):
         x = np.asarray(x)
     return jnp.asarray(x)
 
@@ -88,7 +90,7 @@ def result_dtype(*values):
     if not found:
         return dtypes.default_name()
     first = found[0]
-    if any(dtype != first for dtype in found):
+    if builtins.any(dtype != first for dtype in found):
         first = jnp.result_type(*found)
     return dtypes.resolve(first).name
 
@@ -113,7 +115,7 @@ def device(x):
     if isinstance(x, jax.core.Tracer) or not isinstance(x, jax.Array):
         found = jax.devices()[0]
     else:
-        found = min(x.devices(), key=lambda one: one.id)
+        found = builtins.min(x.devices(), key=lambda one: one.id)
     if found.platform in ("gpu", "cuda"):
         return f"cuda:{found.id}"
     return "cpu" if found.platform == "cpu" else f"{found.platform}:{found.id}"

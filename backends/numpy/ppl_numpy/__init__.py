@@ -4,7 +4,6 @@ from ppl.backend import Backend
 from ppl_numpy import autodiff, compile, control, distributions, infer, linalg, nn, ops, optim, random, special
 
 gaps = {
-    "to_device": "numpy arrays live in host memory",
     "second derivative of a random draw": "the pathwise gradient of gamma, beta, dirichlet and standard_t draws is a constant",
 }
 

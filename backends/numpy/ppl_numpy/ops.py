@@ -1,7 +1,8 @@
 """Elementwise functions, reductions and cumulative functions; shapes and creation come from :mod:`ppl_numpy.shaping`.
 
 Each function calls NumPy directly where its first argument is a plain array, and autograd's wrapper where it may be
-differentiated or recorded. Floating-point warnings (``log(0)`` and the like) are silent inside these functions: the value says it.
+differentiated or recorded. Floating-point warnings (``log(0)`` and the like) are silent inside these functions:
+the value says it.
 """
 # ruff: noqa: D103  the docstrings stand with the declarations, in ppl.ops
 

@@ -1,6 +1,6 @@
 """From a recording to one generated Python function: equal calls merged, unused ones dropped, constants bound once.
 
-Every rewrite below keeps the value of the recorded call and was taken because it saves at least a fifth of it on small arrays.
+Every rewrite below keeps the value of the recorded call; each avoids the overhead of a call on small arrays.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 
 from ppl_numpy.recording import Recorded, getitem
 
-# Operators on arrays and numpy scalars cost less than the ufunc of the same meaning (a scalar product 40 ns against 700 ns).
+# Operators on arrays and numpy scalars cost less than the ufunc of the same meaning.
 _OPERATORS = {
     np.add: "+", np.subtract: "-", np.multiply: "*", np.true_divide: "/", np.matmul: "@", np.power: "**",
     np.greater: ">", np.greater_equal: ">=", np.less: "<", np.less_equal: "<=", np.equal: "==", np.not_equal: "!=",

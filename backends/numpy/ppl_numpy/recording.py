@@ -171,34 +171,27 @@ def _as_method(function):
     return method
 
 
-for _name in ("all", "any", "argmax", "argmin", "argsort", "clip", "copy", "cumprod", "cumsum", "diagonal", "max", "mean", "min", "prod",
-              "ravel", "repeat", "round", "searchsorted", "squeeze", "std", "sum", "swapaxes", "take", "trace", "var"):  # fmt: skip
+_METHODS = """all any argmax argmin argsort clip copy cumprod cumsum diagonal max mean min prod ravel repeat round searchsorted
+squeeze std sum swapaxes take trace var"""
+for _name in _METHODS.split():
     setattr(Recorded, _name, _as_method(getattr(np, _name)))
 Recorded.flatten = Recorded.ravel
 Recorded.conj = _as_method(np.conjugate)
 
-_STATIC = {
-    np.zeros_like,
-    np.ones_like,
-    np.empty_like,
-    np.shape,
-    np.ndim,
-    np.size,
-    np.result_type,
-    np.iscomplexobj,
-    np.isrealobj,
-    np.can_cast,
-    np.min_scalar_type,
-    np.common_type,
-}
-_IN_PLACE = {np.copyto, np.put, np.put_along_axis, np.place, np.putmask, np.fill_diagonal}
+# answered from the example's shapes and dtypes, which the signature of the program fixes
+_OF_SHAPE = "zeros_like ones_like empty_like shape ndim size result_type iscomplexobj isrealobj"
+_STATIC = {getattr(np, name) for name in _OF_SHAPE.split()}
+_IN_PLACE = {getattr(np, name) for name in "copyto put put_along_axis place putmask fill_diagonal".split()}
 _SHAPED_BY_DATA = {
-    np.nonzero, np.flatnonzero, np.argwhere, np.unique, np.unique_all, np.unique_counts, np.unique_inverse, np.unique_values, np.extract,
-    np.compress, np.delete, np.union1d, np.intersect1d, np.setdiff1d, np.setxor1d, np.trim_zeros, np.bincount, np.histogram_bin_edges,
-}  # fmt: skip
+    getattr(np, name)
+    for name in """nonzero flatnonzero argwhere unique unique_all unique_counts unique_inverse unique_values extract compress
+    delete union1d intersect1d setdiff1d setxor1d trim_zeros bincount histogram_bin_edges""".split()
+    if hasattr(np, name)
+}
 
 
 def getitem(x, index):
+    """Return ``x[index]``: a function of its own so that a program can write it as a subscript."""
     return x[index]
 
 

@@ -121,7 +121,9 @@ class AutoGuide(ABC):
         """Read params from the first argument if it is a dict of them, else from the param store."""
         if args and isinstance(args[0], Mapping) and any(str(name).startswith(f"{self.prefix}_") for name in args[0]):
             if self.prototype_trace is None:
-                raise InferenceError(f"{type(self).__name__} has not seen its model's sites; try to fit it, or call it once, first")
+                raise InferenceError(
+                    f"{type(self).__name__} has not seen its model's sites; try to fit it, or call it once, first"
+                )
             return handlers.substitute(data={name: ops.array(value) for name, value in args[0].items()})
         self.setup(*args, **kwargs)
         return nullcontext()
@@ -150,5 +152,6 @@ class AutoGuide(ABC):
         if not shape:
             return draws[0]
         return {
-            name: ops.reshape(ops.stack([draw[name] for draw in draws]), (*shape, *ops.shape(draws[0][name]))) for name in draws[0]
+            name: ops.reshape(ops.stack([draw[name] for draw in draws]), (*shape, *ops.shape(draws[0][name])))
+            for name in draws[0]
         }

@@ -39,7 +39,9 @@ class AutoDiagonalNormal(AutoContinuous):
 
     def _loc_scale(self) -> tuple[Any, Any]:
         loc = param(f"{self.prefix}_loc", lambda: self.initial)
-        scale = param(f"{self.prefix}_scale", lambda: ops.full_like(self.initial, self.init_scale), constraint=constraints.positive)
+        scale = param(
+            f"{self.prefix}_scale", lambda: ops.full_like(self.initial, self.init_scale), constraint=constraints.positive
+        )
         return loc, scale
 
     def get_posterior(self, *args: Any, **kwargs: Any) -> Any:

@@ -181,7 +181,9 @@ class Sampler:
         kernel = self.kernel
         for window in windows.schedule(num_warmup):
             pieces = []
-            for following, draws in self._chunks(state, window.end - window.start, data, kernel.adapt_step_size, progress, interrupted):
+            for following, draws in self._chunks(
+                state, window.end - window.start, data, kernel.adapt_step_size, progress, interrupted
+            ):
                 state = following
                 pieces.append(draws.position)
             if interrupted.is_set():

@@ -55,7 +55,11 @@ class MCMC:
         warmup_steps = resolve("MCMC", {"warmup_steps": warmup_steps}, spellings)["warmup_steps"]
         if not isinstance(kernel, Kernel):
             raise InferenceError(f"MCMC needs a kernel such as infer.NUTS(model), got {type(kernel).__name__}")
-        for name, value, least in (("num_samples", num_samples, 1), ("num_chains", num_chains, 1), ("warmup_steps", warmup_steps, 0)):
+        for name, value, least in (
+            ("num_samples", num_samples, 1),
+            ("num_chains", num_chains, 1),
+            ("warmup_steps", warmup_steps, 0),
+        ):
             if value is None and name == "warmup_steps":
                 continue
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
@@ -141,7 +145,9 @@ class MCMC:
 
     def _host_samples(self) -> dict[str, Any]:
         if self._samples is None:
-            raise InferenceError("there are no draws: expected mcmc.run(...) to have finished at least one chunk after warm-up; call it")
+            raise InferenceError(
+                "there are no draws: expected mcmc.run(...) to have finished at least one chunk after warm-up; call it"
+            )
         return self._samples
 
     def get_samples(self, group_by_chain: bool = False) -> dict[str, Any]:

@@ -1,0 +1,99 @@
+"""Predictive draws against closed forms and against plain runs of the model."""
+
+import numpy
+import pytest
+from scipy import stats
+
+import ppl
+from ppl import distributions as dist
+from ppl import ops, registry
+from ppl.errors import InferenceError
+from ppl.infer.predictive import Predictive
+from ppl.ops import random
+
+
+def model(x=None, y=None):
+    weight = ppl.sample("weight", dist.Normal(0.0, 1.0))
+    noise = ppl.param("noise", 0.5, constraint=dist.constraints.positive)
+    x = ops.array([1.0, 2.0, 3.0]) if x is None else x
+    with ppl.plate("rows", 3):
+        mean = ppl.deterministic("mean", weight * x)
+        return ppl.sample("y", dist.Normal(mean, noise), obs=y)
+
+
+def check_moments(draws, mean, sd):
+    error = sd / len(draws) ** 0.5
+    assert numpy.abs(draws.mean(axis=0) - mean).max() < 5 * numpy.max(error)
+    assert numpy.abs(draws.std(axis=0) / sd - 1).max() < 5 / (2 * len(draws)) ** 0.5
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_prior_predictive(backend, parallel):
+    drawn = Predictive(model, num_samples=800, parallel=parallel)()
+    assert {name: tuple(value.shape) for name, value in drawn.items()} == {"weight": (800,), "mean": (800, 3), "y": (800, 3)}
+    x = numpy.array([1.0, 2.0, 3.0])
+    check_moments(ops.to_numpy(drawn["y"]), 0.0, numpy.sqrt(x**2 + 0.25))
+    with pytest.raises(AssertionError):
+        check_moments(ops.to_numpy(drawn["y"]), 0.0, numpy.sqrt(x**2 + 1.0))
+    weights = ops.to_numpy(drawn["weight"])
+    assert stats.kstest(weights, stats.norm.cdf).pvalue > 2e-5
+    numpy.testing.assert_allclose(ops.to_numpy(drawn["mean"]), weights[:, None] * x, rtol=1e-12)
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_posterior_predictive_uses_each_draw_once(backend, rng, parallel):
+    weights = rng.normal(size=40)
+    x = ops.array([1.0, -1.0, 0.5])
+    predictive = Predictive(model, {"weight": ops.array(weights)}, params={"noise": 1e-3}, parallel=parallel)
+    drawn = predictive(x)
+    assert sorted(drawn) == ["mean", "y"]
+    exact = weights[:, None] * numpy.array([1.0, -1.0, 0.5])
+    numpy.testing.assert_allclose(ops.to_numpy(drawn["mean"]), exact, rtol=1e-12)
+    numpy.testing.assert_allclose(ops.to_numpy(drawn["y"]), exact, atol=6e-3)
+    assert numpy.abs(ops.to_numpy(drawn["y"])[::-1] - exact).max() > 6e-3
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_chains_and_draws(backend, rng, parallel):
+    weights = rng.normal(size=(2, 5))
+    drawn = Predictive(model, {"weight": weights}, batch_ndims=2, return_sites=["mean", "_RETURN"], parallel=parallel)()
+    assert {name: tuple(value.shape) for name, value in drawn.items()} == {"mean": (2, 5, 3), "_RETURN": (2, 5, 3)}
+    numpy.testing.assert_allclose(ops.to_numpy(drawn["mean"])[..., 0], weights, rtol=1e-12)
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_guide_draws_the_latent_sites(backend, parallel):
+    def guide(x=None, y=None):
+        ppl.sample("weight", dist.Normal(ppl.param("loc", 5.0), 0.1))
+
+    drawn = Predictive(model, guide=guide, num_samples=300, params={"loc": 3.0}, parallel=parallel)()
+    check_moments(ops.to_numpy(drawn["weight"]), 3.0, 0.1)
+    check_moments(ops.to_numpy(drawn["mean"])[:, 1], 6.0, 0.2)
+
+
+def test_a_key_makes_draws_reproducible(backend):
+    predictive = Predictive(model, num_samples=4)
+    first, second, other = (ops.to_numpy(predictive(rng_key=seed)["y"]) for seed in (1, 1, 2))
+    numpy.testing.assert_array_equal(first, second)
+    assert numpy.abs(first - other).max() > 1e-6
+    assert tuple(predictive(random.key(1))["y"].shape) == (4, 3)
+
+
+def test_predictive_keeps_its_backend(backend):
+    predictive = Predictive(model, num_samples=2)
+    with registry.using("numpy"):
+        drawn = predictive()
+    assert ops.is_array(drawn["y"])
+
+
+def test_bad_input(backend, rng):
+    draws = {"weight": rng.normal(size=4)}
+    for build, message in [
+        (lambda: Predictive(model), "needs posterior_samples, or num_samples"),
+        (lambda: Predictive(model, {**draws, "b": rng.normal(size=3)}), "disagree on the number of draws"),
+        (lambda: Predictive(model, draws, num_samples=3), "num_samples=3 but the posterior samples hold 4"),
+        (lambda: Predictive(model, draws, guide=model), "posterior_samples or a guide"),
+        (lambda: Predictive(model, draws, return_sites=["z"])(), r"no site 'z' to return; expected some of \['weight'"),
+    ]:
+        with pytest.raises(InferenceError, match=message):
+            build()

@@ -1,0 +1,74 @@
+"""The parts of the samplers that need no model: schedules, checkpoints, step size adaptation, spelling."""
+
+import math
+
+import numpy
+import pytest
+
+import ppl
+from ppl.infer.adapt import dual_averaging, step_size, windows
+from ppl.infer.mcmc import termination
+
+
+@pytest.mark.parametrize("depth", range(1, 9))
+def test_checkpoints_close_every_aligned_subtree_once(depth):
+    """Brute force: the nodes of a balanced binary tree over the leaves are all spans [k 2^j, (k + 1) 2^j)."""
+    first, last = termination.checkpoint_tables(depth + 1)
+    kept, closed = {}, []
+    for leaf in range(2**depth):
+        if leaf % 2 == 0:
+            kept[last[leaf]] = leaf
+        else:
+            closed += [(kept[place], leaf) for place in range(first[leaf], last[leaf] + 1)]
+    expected = [(k * 2**j, (k + 1) * 2**j - 1) for j in range(1, depth + 1) for k in range(2 ** (depth - j))]
+    assert sorted(closed) == sorted(expected)
+    assert max(last) < max(depth, 1)
+
+
+def test_windows_of_a_thousand_are_stans():
+    assert [w.end - w.start for w in windows.schedule(1000)] == [75, 25, 50, 100, 200, 500, 50]
+    assert [w.slow for w in windows.schedule(1000)] == [False, True, True, True, True, True, False]
+
+
+@pytest.mark.parametrize("num_warmup", [0, 1, 19, 20, 30, 75, 100, 149, 150, 151, 400, 999, 5000])
+def test_windows_cover_the_warmup(num_warmup):
+    covered = [iteration for window in windows.schedule(num_warmup) for iteration in range(window.start, window.end)]
+    assert covered == list(range(num_warmup))
+
+
+def test_dual_averaging_by_hand():
+    """Hoffman and Gelman (2014), eq. 6, evaluated term by term."""
+    with ppl.pyro_backend("numpy"):
+        state = dual_averaging.start(0.5)
+        accepts = [0.2, 0.95, 0.7, 0.8]
+        for accept in accepts:
+            state = dual_averaging.update(state, accept, 0.8)
+    anchor, error, average = math.log(10 * 0.5), 0.0, 0.0
+    for m, accept in enumerate(accepts, start=1):
+        error = (1 - 1 / (m + 10)) * error + (0.8 - accept) / (m + 10)
+        log_step = anchor - math.sqrt(m) / 0.05 * error
+        average = m**-0.75 * log_step + (1 - m**-0.75) * average
+    assert float(state.log_step) == pytest.approx(log_step, rel=1e-12)
+    assert float(state.log_average) == pytest.approx(average, rel=1e-12)
+
+
+def test_dual_averaging_finds_the_step_of_a_target():
+    """With acceptance exp(-step), the target 0.8 is met at step = -log(0.8)."""
+    rng = numpy.random.default_rng(0)
+    with ppl.pyro_backend("numpy"):
+        state = dual_averaging.start(5.0)
+        for _ in range(3000):
+            accept = numpy.clip(math.exp(-math.exp(state.log_step)) + 0.05 * rng.normal(), 0, 1)
+            state = dual_averaging.update(state, accept, 0.8)
+    assert math.exp(state.log_average) == pytest.approx(-math.log(0.8), rel=0.05)
+
+
+@pytest.mark.parametrize("initial", [1e-4, 1.0, 300.0])
+def test_step_search_crosses_the_target(initial):
+    found = step_size.search(lambda step: math.exp(-step), initial, 0.8)
+    assert math.exp(-found) > 0.8 >= math.exp(-2 * found)
+
+
+def test_step_search_ends_on_a_flat_density():
+    assert math.isfinite(step_size.search(lambda step: 1.0))
+    assert step_size.search(lambda step: 0.0) > 0
