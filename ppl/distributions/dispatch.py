@@ -6,7 +6,7 @@ backend, which is a subclass of the definition. The backend's ``distributions`` 
 - ``NATIVE``: dict from family name to a class that replaces the shared definition of this library's own family;
 - ``BASE``: a class mixed in behind every shared definition;
 - ``register(cls)``: called with each class built;
-- ``as_constraint`` and ``as_transform``: from the library's own objects to ours.
+- ``convert_constraint`` and ``convert_transform``: from the library's own objects to ours.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ def _accepts(method: Callable[..., Any], name: str) -> bool:
 
 
 def _scoring(method: Callable[..., Any], backend: Backend, checked: bool) -> Callable[..., Any]:
-    """Guard a method that takes a value: it is converted once and, if ``checked`` and with validation on, must lie in the support."""
+    """Guard a method that takes a value: it is converted once and, if ``checked`` with validation on, must be in the support."""
     is_array, array = backend.ops.is_array, backend.ops.array
 
     @functools.wraps(method)

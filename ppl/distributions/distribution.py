@@ -24,8 +24,9 @@ class Distribution(metaclass=DistributionMeta):
     :param validate_args: whether to check parameters and values; ``None`` follows ``ppl.enable_validation``.
 
     Draws have the shape ``sample_shape + batch_shape + event_shape`` and log densities ``sample_shape + batch_shape``. A family
-    defines ``arg_constraints``, ``support``, ``__init__``, ``sample`` (or ``rsample`` with ``has_rsample = True``) and ``log_prob``; its
-    parameters are attributes of the same names. All of it is written over :mod:`ppl.ops`, so it runs on each backend.
+    defines ``arg_constraints``, ``support``, ``__init__``, ``sample`` (or ``rsample`` with ``has_rsample = True``) and
+    ``log_prob``; its parameters are attributes of the same names. All of it is written over :mod:`ppl.ops`, so it runs on each
+    backend.
     """
 
     arg_constraints: ClassVar[Any] = {}
@@ -49,7 +50,7 @@ class Distribution(metaclass=DistributionMeta):
         if validates:
             validation.check_parameters(type(self).__name__, self.arg_constraints, self.__dict__)
 
-    # -- parameters ---------------------------------------------------------------------------------------------------------------
+    # -- parameters --
 
     @staticmethod
     def promote(*parameters: Any) -> list[Any]:
@@ -100,7 +101,7 @@ class Distribution(metaclass=DistributionMeta):
                 return value.dtype
         return None
 
-    # -- shapes -------------------------------------------------------------------------------------------------------------------
+    # -- shapes --
 
     @property
     def batch_shape(self) -> Shape:
@@ -127,7 +128,7 @@ class Distribution(metaclass=DistributionMeta):
         support = as_constraint(self.support)
         return bool(getattr(support, "is_discrete", False))
 
-    # -- draws and densities --------------------------------------------------------------------------------------------------------
+    # -- draws and densities --
 
     def __call__(self, sample_shape: Any = (), rng_key: Any = None) -> Any:
         """Draw, with gradients where the family has them."""
@@ -137,7 +138,7 @@ class Distribution(metaclass=DistributionMeta):
         """Draw, without gradients.
 
         :param sample_shape: shape of independent, identical draws.
-        :param rng_key: a key of :mod:`ppl.ops.random`, or ``None`` for the stream in scope. ``sample(key, sample_shape)`` is accepted.
+        :param rng_key: a key of :mod:`ppl.ops.random`, or ``None`` for the stream in scope; it may also come first.
         """
         if not self.has_rsample:
             raise NotImplementedError(f"{type(self).__name__} defines neither sample nor rsample")
@@ -205,7 +206,7 @@ class Distribution(metaclass=DistributionMeta):
         """Return the entropy in nats."""
         raise NotImplementedError(f"{type(self).__name__} has no closed-form entropy")
 
-    # -- reshaping ------------------------------------------------------------------------------------------------------------------
+    # -- reshaping --
 
     def expand(self, batch_shape: Any) -> Distribution:
         """Return a copy whose parameters are broadcast to ``batch_shape``.
@@ -237,6 +238,15 @@ class Distribution(metaclass=DistributionMeta):
                 f"{type(self).__name__} of batch shape {mine} cannot expand to {batch_shape}; expected a shape that it broadcasts to"
             )
 
+    def _current_batch_shape(self) -> Shape:
+        """Return the batch shape that the parameters have, whatever was recorded when they had other leading axes."""
+        for name, constraint in self.arg_constraints.items():
+            value = self.__dict__.get(name)
+            if value is not None:
+                shape = tuple(value.shape)
+                return shape[: max(0, len(shape) - self._parameter_event_dim(name, as_constraint(constraint)))]
+        return self._batch_shape
+
     def _parameter_event_dim(self, name: str, constraint: Any) -> int:
         """Return how many trailing axes of a parameter belong to one copy."""
         if isinstance(constraint, Constraint) and not is_dependent(constraint):
@@ -266,7 +276,7 @@ class Distribution(metaclass=DistributionMeta):
         """Return a copy whose log density is zero where ``mask``, a bool or an array over the batch, is false."""
         return self.wrappers["masked"](self, mask)
 
-    # -- copies and text ------------------------------------------------------------------------------------------------------------
+    # -- copies and text --
 
     def __reduce__(self) -> Any:
         if self.backend is None:

@@ -39,6 +39,10 @@ class Independent(Distribution):
     def log_prob(self, value):
         return ops.sum_rightmost(self.base_dist.log_prob(value), self.reinterpreted_batch_ndims)
 
+    def _current_batch_shape(self):
+        shape = tuple(self.base_dist.batch_shape)
+        return shape[: len(shape) - self.reinterpreted_batch_ndims]
+
     def _check_value(self, value):
         """Nothing here: the base distribution checks the same value."""
 

@@ -42,6 +42,9 @@ class MaskedDistribution(Distribution):
             return ops.zeros(shape)
         return scale_and_mask(self.base_dist.log_prob(self._without_masked(value)), mask=self._mask)
 
+    def _current_batch_shape(self):
+        return tuple(self.base_dist.batch_shape)
+
     def _check_value(self, value):
         """Nothing here: the base distribution checks what is not masked."""
 

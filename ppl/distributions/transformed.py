@@ -31,6 +31,10 @@ class TransformedDistribution(Distribution):
         split = len(shape) - event_dim
         super().__init__(shape[:split], shape[split:], validate_args=validate_args)
 
+    def _current_batch_shape(self):
+        shape = ComposeTransform(self.transforms).forward_shape(tuple(self.base_dist.shape()))
+        return shape[: len(shape) - len(self._event_shape)]
+
     has_rsample = property(lambda self: self.base_dist.has_rsample)
     dtype = property(lambda self: self.base_dist.dtype)
 

@@ -89,7 +89,8 @@ class Objective:
     def __init__(self, model: Model, guide: Model, loss: Any) -> None:
         if not hasattr(loss, "estimate") and not callable(loss):
             raise InferenceError(
-                f"the loss is an ELBO or a function of (model, guide, *args), received {type(loss).__name__}; try loss=Trace_ELBO()"
+                f"the loss is an ELBO or a function of (model, guide, *args), received {type(loss).__name__}; "
+                "try loss=Trace_ELBO()"
             )
         self.model = model
         self.guide = guide
@@ -114,7 +115,7 @@ class Objective:
         kwargs: dict[str, Any],
         key: Any = None,
     ) -> tuple[Estimate, dict[str, Any]]:
-        """Return the estimate and its gradients in those of ``unconstrained`` that the run met: pure where randomness is explicit.
+        """Return the estimate and its gradients in those of ``unconstrained`` that the run met; pure with explicit randomness.
 
         :raises UnknownParam: if another param site appears.
         """

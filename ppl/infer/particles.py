@@ -32,7 +32,7 @@ def deepest_plate(traces: Iterable[Any]) -> int:
 
 
 def map_over_keys(run: Callable[..., Any], key: Any, num: int, *batched: Any) -> Any:
-    """Return ``run(key, *slices)`` for ``num`` keys at once, results stacked; ``batched`` are trees with a leading axis of ``num``."""
+    """Return ``run(key, *slices)`` for ``num`` keys at once, results stacked; ``batched`` are trees of leading size ``num``."""
     return autodiff.vmap(run)(ops.stack(random.split(key, num)), *batched)
 
 

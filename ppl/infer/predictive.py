@@ -8,11 +8,13 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from ppl import handlers, ops, registry
-from ppl.errors import InferenceError
+from ppl.errors import InferenceError, ParamError
+from ppl.infer.objective import ParamNames
 from ppl.infer.particles import deepest_plate, has_explicit_keys, in_plate, map_over_keys
 from ppl.infer.potential import ModelArguments
 from ppl.ops import autodiff, control, random
 from ppl.ops.compile import compile as compiled
+from ppl.params import get_param_store
 from ppl.typing import Model
 
 SAMPLE_PLATE = "_num_predictive_samples"
@@ -137,24 +139,51 @@ class Predictive:
         return _stack([self._one(None, values, args, kwargs) for values in draws])
 
     def _draw_mapped(self, arguments: ModelArguments) -> dict[str, Any]:
-        program = self._programs.get(arguments.signature())
-        if program is None:
+        key = random.next_key("Predictive")
+        signature = arguments.signature()
+        if signature not in self._programs:
+            self._programs[signature] = self._program(arguments), self._param_names(key, arguments)
+        program, names = self._programs[signature]
+        # Params are arguments too: a fit that goes on must show in the next draws.
+        store = get_param_store()
+        params = {**{name: store[name] for name in names if name not in self.params}, **self.params}
+        return program(key, params, self.samples, arguments.arrays)
 
-            def run(key: Any, samples: dict[str, Any], arrays: list[Any]) -> dict[str, Any]:
-                args, kwargs = arguments.rebuild(arrays)
+    def _program(self, arguments: ModelArguments) -> Callable[..., dict[str, Any]]:
+        def run(key: Any, params: dict[str, Any], samples: dict[str, Any], arrays: list[Any]) -> dict[str, Any]:
+            args, kwargs = arguments.rebuild(arrays)
 
-                def one(own: Any, values: dict[str, Any]) -> dict[str, Any]:
+            def one(own: Any, values: dict[str, Any]) -> dict[str, Any]:
+                with handlers.substitute(data=params):
                     return self._one(own, values, args, kwargs)
 
-                if self.parallel:
-                    return map_over_keys(one, key, self.num_samples, samples)
-                keys = random.split(key, self.num_samples)
-                if autodiff.is_tracing():
-                    return control.scan(lambda carry, row: (carry, one(*row)), None, (ops.stack(keys), samples))[1]
-                return _stack([one(own, {n: value[i] for n, value in samples.items()}) for i, own in enumerate(keys)])
+            if self.parallel:
+                return map_over_keys(one, key, self.num_samples, samples)
+            keys = random.split(key, self.num_samples)
+            if autodiff.is_tracing():
+                return control.scan(lambda carry, row: (carry, one(*row)), None, (ops.stack(keys), samples))[1]
+            return _stack([one(own, {n: value[i] for n, value in samples.items()}) for i, own in enumerate(keys)])
 
-            program = self._programs[arguments.signature()] = compiled(run)
-        return program(random.next_key("Predictive"), self.samples, arguments.arrays)
+        return compiled(run)
+
+    def _param_names(self, key: Any, arguments: ModelArguments) -> list[str]:
+        """Return the names of the params that model and guide read, created where they are new."""
+        values = {name: value[0] for name, value in self.samples.items()}
+
+        def run(arrays: list[Any]) -> None:
+            args, kwargs = arguments.rebuild(arrays)
+            self._one(key, values, args, kwargs)
+
+        with ParamNames() as seen:
+            # A guide may note things at its first run, which must be values.
+            if self.guide is None:
+                try:
+                    self.backend.infer.evaluate_shapes(run, arguments.arrays)
+                except ParamError:
+                    run(arguments.arrays)
+            else:
+                run(arguments.arrays)
+        return list(seen.names)
 
     def _draw_in_plate(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         with handlers.block():

@@ -71,10 +71,11 @@ class SVI:
 
     :param model: a callable with primitives.
     :param guide: a callable with the same arguments that samples the latent sites of the model.
-    :param optim: an optimizer of :mod:`ppl.optim`, or the active library's own (a ``torch.optim`` class, an optax transformation).
+    :param optim: an optimizer of :mod:`ppl.optim`, or the active library's own (a ``torch.optim`` class or an optax
+        transformation).
     :param loss: an :class:`~ppl.infer.ELBO`, or a function ``loss(model, guide, *args, **kwargs)`` that can be differentiated.
     :param loss_and_grads: on torch, a function like ``loss`` that also calls ``backward`` and returns the loss.
-    :param num_samples: how many posterior draws to keep; used by the ``TracePosterior`` interface.
+    :param num_samples: how many posterior draws the caller wants; kept as an attribute, steps do not use it.
     :param num_steps: steps that :meth:`run` takes if its call does not say.
     :param stable_update: whether a step whose loss is not finite is left out and counted instead of raising.
     :param static_kwargs: keyword arguments for model and guide in every call.
@@ -140,7 +141,8 @@ class SVI:
             return float(losses[0])
         args, kwargs = arguments.rebuild(arguments.arrays)
         take = self._step_on_leaves if self._style == "leaves" else self._step_on_values
-        loss = take(args, kwargs)
+        with self.backend.infer.quiet():
+            loss = take(args, kwargs)
         self._steps_taken += 1
         return loss
 
@@ -422,8 +424,8 @@ def _as_optimizer(optim: Any) -> PyroOptim:
     native = backend.optim.adopt(optim)
     if native is None:
         raise InferenceError(
-            f"SVI needs an optimizer of ppl.optim or of the library of backend {backend.name!r}, received {type(optim).__name__}: {optim!r}; "
-            "try optim.Adam(lr=0.01)"
+            f"SVI needs an optimizer of ppl.optim or of the library of backend {backend.name!r}, received "
+            f"{type(optim).__name__}: {optim!r}; try optim.Adam(lr=0.01)"
         )
     return PyroOptim(native)
 

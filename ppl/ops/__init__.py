@@ -4,6 +4,8 @@ Names follow the Python array API standard (``concat``, ``permute_dims``, ``axis
 scipy.special. ``random``, ``autodiff``, ``compile`` and ``control`` are modules of their own.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from ppl.ops import autodiff, compile, control, einsum, random  # noqa: I001
 from ppl.ops import derived as _derived
 from ppl.ops import elementwise as _elementwise
@@ -24,3 +26,7 @@ ARRAY_FUNCTIONS.pop("einsum")
 globals().update(ARRAY_FUNCTIONS)
 
 __all__ = [*sorted(ARRAY_FUNCTIONS), "autodiff", "compile", "control", "einsum", "random"]
+
+if TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any: ...

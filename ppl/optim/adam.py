@@ -35,7 +35,8 @@ def Adam(optim_args: Any = None, *, lr: float | None = None, **keywords: Any) ->
     :param optim_args: a dict of the arguments below, a callable that returns such a dict for a parameter's name, or the
         learning rate alone.
     :param lr: learning rate, 1e-3 if absent; ``step_size`` is another name for it.
-    :param keywords: ``betas`` (0.9, 0.999), ``eps`` 1e-8, ``weight_decay`` 0 (an L2 penalty), ``amsgrad`` False, ``maximize`` False.
+    :param keywords: ``betas`` (0.9, 0.999), ``eps`` 1e-8, ``weight_decay`` 0 (an L2 penalty), ``amsgrad`` False,
+        ``maximize`` False.
     :raises InferenceError: for an unknown argument or one out of its range.
 
     >>> optimizer = Adam({"lr": 0.01, "betas": (0.95, 0.999)})

@@ -82,8 +82,8 @@ class PyroOptim:
         and returns such a dict.
     :raises InferenceError: if either has the wrong type or an argument is unknown.
 
-    The pure core is ``state = init(params)`` and ``params, state = update(gradients, state, params)`` on trees of arrays; on torch,
-    leaves that require gradients are updated in place. The stateful face keeps the state itself: :meth:`step` and, for
+    The pure core is ``state = init(params)`` and ``params, state = update(gradients, state, params)`` on trees of arrays; on
+    torch, leaves that require gradients are updated in place. The stateful face keeps the state itself: :meth:`step` and, for
     torch's ``.grad``, calling the optimizer.
     """
 
@@ -124,13 +124,15 @@ class PyroOptim:
         if isinstance(self.constructor, Rule):
             if self.constructor.name not in backend.optim.RULES:
                 raise InferenceError(
-                    f"backend {backend.name!r} has no optimizer {self.constructor.name!r}; expected one of {sorted(backend.optim.RULES)}"
+                    f"backend {backend.name!r} has no optimizer {self.constructor.name!r}; "
+                    f"expected one of {sorted(backend.optim.RULES)}"
                 )
             return backend.optim, self.constructor.name
         native = backend.optim.adopt(self.constructor)
         if native is None:
             raise InferenceError(
-                f"{self.constructor!r} is not an optimizer of backend {backend.name!r}; try one of ppl.optim, such as optim.Adam(lr=0.01)"
+                f"{self.constructor!r} is not an optimizer of backend {backend.name!r}; "
+                "try one of ppl.optim, such as optim.Adam(lr=0.01)"
             )
         return backend.optim, native
 
@@ -165,7 +167,8 @@ class PyroOptim:
         backend = registry.active()
         if self._backend is not None and self._backend is not backend:
             raise BackendError(
-                f"the optimizer holds state of backend {self._backend.name!r} but was called under {backend.name!r}; try a new optimizer"
+                f"the optimizer holds state of backend {self._backend.name!r} but was called under {backend.name!r}; "
+                "try a new optimizer"
             )
         self._backend = backend
         if self.state is None:
@@ -183,7 +186,7 @@ class PyroOptim:
         :raises InferenceError: if there is neither.
         """
         store = get_param_store()
-        names = [param if isinstance(param, str) else store.param_name(param) for param in params]
+        names = [param if isinstance(param, str) else _name_in(store, param) for param in params]
         values = {name: store.get_unconstrained(name) for name in names}
         if gradients is None:
             gradients = {name: getattr(value, "grad", None) for name, value in values.items()}
@@ -235,6 +238,15 @@ class PyroOptim:
                 name, entry = json.loads(key)
                 state[name][entry] = file.get_tensor(key)
         self.set_state(state)
+
+
+def _name_in(store: Any, param: Any) -> str:
+    name = store.param_name(param)
+    if name is None:
+        raise InferenceError(
+            f"an array of shape {tuple(param.shape)} is not in the param store; expected names, or the store's unconstrained arrays"
+        )
+    return str(name)
 
 
 def _call_per_parameter(optim_args: Callable[..., Any], name: str) -> Mapping[str, Any]:

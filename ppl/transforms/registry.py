@@ -63,7 +63,7 @@ def as_constraint(constraint: Any) -> Any:
     """Return the constraint of this library that means the same as one of the active backend's library."""
     if isinstance(constraint, Constraint):
         return constraint
-    convert = getattr(active().distributions, "as_constraint", None)
+    convert = getattr(active().distributions, "convert_constraint", None)
     return convert(constraint) if convert else constraint
 
 
@@ -71,7 +71,7 @@ def as_transform(transform: Any) -> Any:
     """Return the transform of this library that means the same as one of the active backend's library."""
     if isinstance(transform, Transform):
         return transform
-    convert = getattr(active().distributions, "as_transform", None)
+    convert = getattr(active().distributions, "convert_transform", None)
     return convert(transform) if convert else transform
 
 

@@ -196,3 +196,9 @@ def test_integers_and_booleans_flow_through(backend):
 
 def test_every_declared_function_is_tested():
     assert declared_functions("compile") == ("compile",)
+
+
+def test_arguments_that_are_one_array_in_the_example_are_two_later(backend):
+    x = ops.array([1.0, 2.0])
+    compiled = ops.compile.compile(lambda a, b: a - 2.0 * b, x, x)
+    numpy.testing.assert_allclose(ops.to_numpy(compiled(ops.array([5.0, 5.0]), ops.array([1.0, 2.0]))), [3.0, 1.0])

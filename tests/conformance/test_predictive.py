@@ -86,6 +86,15 @@ def test_predictive_keeps_its_backend(backend):
     assert ops.is_array(drawn["y"])
 
 
+@pytest.mark.parametrize("parallel", [False, True])
+def test_params_are_read_at_each_call(backend, parallel):
+    predictive = Predictive(model, {"weight": numpy.zeros(200)}, parallel=parallel, return_sites=["y"])
+    for noise in (0.5, 20.0):
+        ppl.get_param_store().setdefault("noise", noise, dist.constraints.positive)
+        ppl.get_param_store()["noise"] = ops.array(noise)
+        check_moments(ops.to_numpy(predictive()["y"]), 0.0, noise)
+
+
 def test_bad_input(backend, rng):
     draws = {"weight": rng.normal(size=4)}
     for build, message in [

@@ -295,7 +295,7 @@ def test_no_params(backend):
 
 
 def test_wrong_optimizer_and_loss(backend):
-    with pytest.raises(InferenceError, match="SVI needs an optimizer of ppl.optim"):
+    with pytest.raises(InferenceError, match=r"SVI needs an optimizer of ppl\.optim"):
         SVI(normal_model, normal_guide, "adam", Trace_ELBO())
     with pytest.raises(InferenceError, match="the loss is an ELBO or a function"):
         SVI(normal_model, normal_guide, optim.Adam(lr=0.1), "elbo")

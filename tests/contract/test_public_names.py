@@ -5,7 +5,8 @@ import importlib
 import pytest
 
 PRIMITIVES = ("sample", "param", "plate", "deterministic", "factor", "markov", "set_rng_seed", "enable_validation",
-              "validation_enabled", "get_param_store", "clear_param_store", "pyro_backend", "set_backend", "register_backend", "condition")  # fmt: skip
+              "validation_enabled", "get_param_store", "clear_param_store", "pyro_backend", "set_backend",
+              "register_backend", "condition")  # fmt: skip
 HANDLERS = ("trace", "replay", "block", "condition", "substitute", "seed", "mask", "scale")
 FAMILIES = ("Normal", "Bernoulli", "Beta", "Gamma", "Exponential", "Uniform", "LogNormal", "HalfNormal", "HalfCauchy", "StudentT",
             "Poisson", "Binomial", "Categorical", "Dirichlet", "MultivariateNormal", "Delta", "Independent",

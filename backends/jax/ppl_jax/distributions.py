@@ -7,7 +7,7 @@ import numpy
 
 from ppl.distributions.dispatch import blank
 from ppl.distributions.distribution import Distribution
-from ppl.transforms import Transform, as_constraint
+from ppl.transforms import Transform
 
 _registered: set[type] = set()
 
@@ -63,23 +63,11 @@ def _unflatten(cls, static, leaves):
     state = dict(zip(rest.names, rest.values, strict=True))
     state.update(zip(names, leaves, strict=True))
     instance = blank(cls, state)
-    if "_batch_shape" in state:
-        shape = _batch_shape(instance, state)
-        if shape is not None:
-            state = instance.__dict__
-            state["_batch_shape"] = shape
+    # ``vmap`` and ``scan`` add and remove leading axes; a tree filled with other things than arrays has no shape to speak of.
+    if "_batch_shape" in state and all(_has_shape(leaf) for leaf in leaves):
+        instance._batch_shape = instance._current_batch_shape()
     return instance
 
 
-def _batch_shape(instance, state):
-    """Return the batch shape that the children have now: ``vmap`` and ``scan`` add and remove leading axes."""
-    for name, constraint in instance.arg_constraints.items():
-        value = state.get(name)
-        if isinstance(value, (jax.Array, numpy.ndarray)):
-            event_dim = instance._parameter_event_dim(name, as_constraint(constraint))
-            shape = tuple(value.shape)
-            return shape[: len(shape) - event_dim] if len(shape) >= event_dim else None
-    base = state.get("base_dist")
-    if isinstance(base, Distribution) and hasattr(instance, "_batch_shape_from"):
-        return instance._batch_shape_from(tuple(base.batch_shape))
-    return None
+def _has_shape(child):
+    return isinstance(child, (jax.Array, numpy.ndarray, Distribution, Transform, list, tuple, dict))

@@ -46,9 +46,20 @@ def default():
     return resolve(default_name())
 
 
+def shared(*values):
+    """Return the floating dtype that the arrays among ``values`` promote to, the default if none is floating."""
+    found = {jnp.dtype(value.dtype) for value in values if hasattr(value, "dtype") and jnp.issubdtype(value.dtype, jnp.floating)}
+    if not found:
+        return default()
+    return resolve(found.pop() if len(found) == 1 else jnp.result_type(*found))
+
+
+def promote(*values):
+    """Return ``values`` as jax arrays of their :func:`shared` dtype; Python numbers adapt to the arrays beside them."""
+    dtype = shared(*values)
+    return [value if isinstance(value, jax.Array) and value.dtype == dtype else jnp.asarray(value, dtype) for value in values]
+
+
 def floating(x):
     """Return ``x`` as a jax array of floating dtype: its own if it has one, else the default."""
-    if isinstance(x, jax.Array):
-        return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(default())
-    dtype = getattr(x, "dtype", None)
-    return jnp.asarray(x, dtype=resolve(dtype) if dtype is not None and jnp.issubdtype(dtype, jnp.floating) else default())
+    return promote(x)[0]

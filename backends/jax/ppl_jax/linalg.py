@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jax.lax import linalg as lax_linalg
 
-from ppl_jax.dtypes import floating
+from ppl_jax.dtypes import promote
 
 
 def matmul(x1, x2):
@@ -43,11 +43,10 @@ def solve(a, b):
 
 def solve_triangular(a, b, lower=True, transpose=False):
     """Solve a triangular system."""
-    a, b = floating(a), floating(b)
+    a, b = promote(a, b)
     batch = jnp.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-    dtype = jnp.result_type(a, b)
-    a = jnp.broadcast_to(a, (*batch, *a.shape[-2:])).astype(dtype)
-    b = jnp.broadcast_to(b, (*batch, *b.shape[-2:])).astype(dtype)
+    a = jnp.broadcast_to(a, (*batch, *a.shape[-2:]))
+    b = jnp.broadcast_to(b, (*batch, *b.shape[-2:]))
     return lax_linalg.triangular_solve(a, b, left_side=True, lower=lower, transpose_a=transpose)
 
 

@@ -86,13 +86,7 @@ def dtype_name(x):
 
 def result_dtype(*values):
     """Return the floating dtype that ``values`` promote to."""
-    found = [value.dtype for value in values if hasattr(value, "dtype") and jnp.issubdtype(value.dtype, jnp.floating)]
-    if not found:
-        return dtypes.default_name()
-    first = found[0]
-    if builtins.any(dtype != first for dtype in found):
-        first = jnp.result_type(*found)
-    return dtypes.resolve(first).name
+    return dtypes.shared(*values).name
 
 
 def is_floating(x):
@@ -201,7 +195,8 @@ def broadcast_to(x, shape):
 
 def broadcast_arrays(*arrays):
     """Broadcast the arrays against each other."""
-    return list(jnp.broadcast_arrays(*map(array, arrays)))
+    dtype = dtypes.shared(*arrays)
+    return list(jnp.broadcast_arrays(*(array(x, dtype if isinstance(x, float) else None) for x in arrays)))
 
 
 def broadcast_shapes(*shapes):

@@ -150,7 +150,7 @@ def restore(rule, exported, params, arguments):
         old, structure = jax.tree.flatten(fresh)
         new = [exported[name].get(str(i)) for i in range(len(old))]
         fits = len(exported[name]) == len(old) and all(
-            b is not None and numpy.shape(a) == numpy.shape(b) for a, b in zip(old, new)
+            b is not None and numpy.shape(a) == numpy.shape(b) for a, b in zip(old, new, strict=True)
         )
         if not fits:
             raise InferenceError(
@@ -158,5 +158,5 @@ def restore(rule, exported, params, arguments):
                 f"{[numpy.shape(a) for a in old]}, received entries {sorted(exported[name])}; "
                 "try the optimizer and model that saved it"
             )
-        state[name] = jax.tree.unflatten(structure, [jnp.asarray(b, a.dtype) for a, b in zip(old, new)])
+        state[name] = jax.tree.unflatten(structure, [jnp.asarray(b, a.dtype) for a, b in zip(old, new, strict=True)])
     return state

@@ -14,7 +14,7 @@ import numpy as np
 from ppl.errors import ShapeError
 from ppl_jax import dtypes, streams
 from ppl_jax import poisson as _poisson
-from ppl_jax.dtypes import floating
+from ppl_jax.dtypes import floating, promote
 
 
 def key(seed):
@@ -138,8 +138,8 @@ def gamma(key, concentration, shape):
 
 def beta(key, concentration1, concentration0, shape):
     """Draw betas, kept off 0 and 1."""
-    concentration1, concentration0 = floating(concentration1), floating(concentration0)
-    dtype = jnp.result_type(concentration1, concentration0)
+    concentration1, concentration0 = promote(concentration1, concentration0)
+    dtype = concentration1.dtype
     draw = jax.random.beta(_given(key), concentration1, concentration0, shape, dtype)
     limits = jnp.finfo(dtype)
     draw = jnp.where(draw < limits.tiny, limits.tiny, draw)

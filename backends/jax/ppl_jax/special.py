@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy import special
 
-from ppl_jax.dtypes import floating
+from ppl_jax.dtypes import floating, promote
 from ppl_jax.incomplete_beta import betainc as _betainc
 from ppl_jax.stirling import stirling_correction
 
@@ -35,7 +35,7 @@ def polygamma(n, x):
 
 def betaln(a, b):
     """Return the logarithm of the beta function; from 10 up by Stirling's series, which avoids the cancellation."""
-    a, b = floating(a), floating(b)
+    a, b = promote(a, b)
     small, large = jnp.minimum(a, b), jnp.maximum(a, b)
     direct = special.gammaln(large) - special.gammaln(small + large)
     far = jnp.where(large < STIRLING_FROM, STIRLING_FROM, large)
@@ -57,7 +57,7 @@ def gammaincc(a, x):
 
 def betainc(a, b, x):
     """Return I_x(a, b)."""
-    return _betainc(floating(a), floating(b), floating(x))
+    return _betainc(*promote(a, b, x))
 
 
 def erf(x):
@@ -128,7 +128,7 @@ def softplus(x):
 
 def xlogy(x, y):
     """Return ``x * log(y)``, zero where ``x`` is zero."""
-    x, y = floating(x), floating(y)
+    x, y = promote(x, y)
     zero = x == 0
     # At x = 0 the derivative in x is log(y), or 0 where that is infinite too.
     safe = jnp.where(zero & ((y <= 0) | jnp.isinf(y)), 1.0, y)
@@ -137,7 +137,7 @@ def xlogy(x, y):
 
 def xlog1py(x, y):
     """Return ``x * log1p(y)``, zero where ``x`` is zero."""
-    x, y = floating(x), floating(y)
+    x, y = promote(x, y)
     safe = jnp.where((x == 0) & ((y <= -1) | jnp.isinf(y)), 0.0, y)
     return x * jnp.log1p(safe)
 

@@ -90,7 +90,8 @@ class _Program:
             template.append(result)
             return tuple(tensor(leaf) for leaf in tree.leaves(result))
 
-        recorded = graph.record(flat, inputs)
+        # Two arguments may be one tensor in the example and not later, so that each is recorded from storage of its own.
+        recorded = graph.record(flat, [x.clone() for x in inputs])
         self.result = tree.map(lambda leaf: "*", template[0])
         self.plain = type(template[0]) is tuple and all(isinstance(leaf, Tensor) for leaf in template[0])
         self.random = graph.draws(recorded)

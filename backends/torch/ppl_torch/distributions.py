@@ -12,7 +12,7 @@ from ppl.distributions import validation
 from ppl.distributions.distribution import Distribution, as_floating
 from ppl.distributions.independent import check_reinterpretation
 
-__all__ = ["BASE", "NATIVE", "TorchDistribution", "TorchDistributionMixin", "as_constraint", "as_transform"]
+__all__ = ["BASE", "NATIVE", "TorchDistribution", "TorchDistributionMixin", "convert_constraint", "convert_transform"]
 
 
 class TorchDistributionMixin(Distribution):
@@ -269,11 +269,11 @@ BOUNDED = {
 }
 
 
-def as_constraint(constraint):
+def convert_constraint(constraint):
     """Return this library's constraint that means the same as one of ``torch.distributions.constraints``, else the argument."""
     theirs = native.constraints
     if isinstance(constraint, theirs.independent):
-        return constraints.independent(as_constraint(constraint.base_constraint), constraint.reinterpreted_batch_ndims)
+        return constraints.independent(convert_constraint(constraint.base_constraint), constraint.reinterpreted_batch_ndims)
     if theirs.is_dependent(constraint):
         return constraints.dependent
     for name in ("positive", "nonnegative", "unit_interval", "real_vector"):
@@ -294,8 +294,8 @@ class NativeTransform(transforms.Transform):
     def __init__(self, wrapped):
         self.wrapped = wrapped
 
-    domain = property(lambda self: as_constraint(self.wrapped.domain))
-    codomain = property(lambda self: as_constraint(self.wrapped.codomain))
+    domain = property(lambda self: convert_constraint(self.wrapped.domain))
+    codomain = property(lambda self: convert_constraint(self.wrapped.codomain))
     bijective = property(lambda self: self.wrapped.bijective)
 
     @property
@@ -322,6 +322,6 @@ class NativeTransform(transforms.Transform):
         return tuple(self.wrapped.inverse_shape(torch.Size(shape)))
 
 
-def as_transform(transform):
+def convert_transform(transform):
     """Return a transform of ``torch.distributions`` wrapped as this library's, else the argument."""
     return NativeTransform(transform) if isinstance(transform, native.transforms.Transform) else transform

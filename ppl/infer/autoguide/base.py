@@ -73,8 +73,8 @@ class AutoGuide(ABC):
             for frame in site["cond_indep_stack"]:
                 if not frame.vectorized:
                     raise InferenceError(
-                        f"latent site {site['name']!r} stands in the sequential plate {frame.name!r}, which an automatic guide cannot "
-                        f"repeat; try the vectorized form: with ppl.plate({frame.name!r}, size): ..."
+                        f"latent site {site['name']!r} stands in the sequential plate {frame.name!r}, which an automatic guide "
+                        f"cannot repeat; try the vectorized form: with ppl.plate({frame.name!r}, size): ..."
                     )
                 self.frames[frame.name] = frame
 

@@ -17,13 +17,13 @@ from ppl.primitives import sample
 
 
 class AutoContinuous(AutoGuide):
-    """Base of the guides of Kucukelbir et al. 2017: a distribution over all latent sites, unconstrained, mapped to their supports.
+    """Base of the guides of Kucukelbir et al. 2017: one distribution over all latent sites, in unconstrained space.
 
     See :class:`AutoGuide` for the parameters. A derived class gives :meth:`get_posterior` and :meth:`_quantile`. The model's
     latent sites must be continuous and always the same, and stand in no subsampled plate.
 
-    The vector is the auxiliary site ``_auto_latent`` (after the prefix); each latent site follows as a point mass whose log density is
-    minus the log Jacobian of its map.
+    The vector is the auxiliary site ``_auto_latent`` (after the prefix); each latent site follows as a point mass whose log
+    density is minus the log Jacobian of its map.
     """
 
     def setup(self, *args: Any, **kwargs: Any) -> None:
@@ -48,8 +48,8 @@ class AutoContinuous(AutoGuide):
             if frame.full_size not in (None, frame.size):
                 raise InferenceError(
                     f"{type(self).__name__} covers latent sites in the subsampled plate {frame.name!r}, of which each call sees "
-                    f"{frame.size} of {frame.full_size} elements; expected whole plates around latent sites; try AutoDelta, or a guide of "
-                    "your own for these sites"
+                    f"{frame.size} of {frame.full_size} elements; expected whole plates around latent sites; try AutoDelta, or a "
+                    "guide of your own for these sites"
                 )
 
     @property

@@ -17,8 +17,8 @@ class AutoDelta(AutoGuide):
     """Maximum a posteriori estimates: a point mass, in constrained space, at each latent site.
 
     See :class:`AutoGuide` for the parameters. Site ``x`` has the param ``auto_x`` (after the prefix), whose constraint is
-    the site's support; set it by ``ppl.param("auto_x", value, constraint=...)`` beforehand to start elsewhere. A site in a subsampled
-    plate has one estimate for every element of the whole plate.
+    the site's support; set it by ``ppl.param("auto_x", value, constraint=...)`` beforehand to start elsewhere. A site in a
+    subsampled plate has one estimate for every element of the whole plate.
 
     :raises InferenceError: if a latent site is discrete.
     """

@@ -148,9 +148,11 @@ def check_match(model_trace: Any, guide_trace: Any) -> None:
         observed = {name for name, site in model_trace.nodes.items() if site["type"] == "sample" and site["is_observed"]}
         why = "observes" if extra[0] in observed else "does not have"
         raise InferenceError(
-            f"the guide samples {extra[0]!r}, which the model {why}; {lists}; try to drop it, or mark it infer={{'is_auxiliary': True}}"
+            f"the guide samples {extra[0]!r}, which the model {why}; {lists}; "
+            "try to drop it, or mark it infer={'is_auxiliary': True}"
         )
     missing = sorted(in_model - in_guide)
     raise InferenceError(
-        f"the guide lacks {missing[0]!r}, a latent site of the model; {lists}; try to sample it in the guide, or to observe it in the model"
+        f"the guide lacks {missing[0]!r}, a latent site of the model; {lists}; "
+        "try to sample it in the guide, or to observe it in the model"
     )

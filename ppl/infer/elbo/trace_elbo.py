@@ -16,8 +16,8 @@ class Trace_ELBO(ELBO):
     .. math:: -\mathcal{L} = -\mathbb{E}_{q}\left[\log p(x, z) - \log q(z)\right]
 
     A reparameterised site contributes its pathwise gradient; any other site :math:`z_i` contributes
-    :math:`\nabla \log q(z_i)\, R_i` (Ranganath, Gerrish and Blei 2014), where :math:`R_i` leaves out the terms that plates declare
-    independent of it. See :class:`~ppl.infer.elbo.base.ELBO` for the parameters. Model and guide may have any
+    :math:`\nabla \log q(z_i)\, R_i` (Ranganath, Gerrish and Blei 2014), where :math:`R_i` leaves out the terms that plates
+    declare independent of it. See :class:`~ppl.infer.elbo.base.ELBO` for the parameters. Model and guide may have any
     dependency structure, and sites of both kinds may be mixed.
 
     >>> Trace_ELBO(num_particles=4).num_particles

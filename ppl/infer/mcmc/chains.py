@@ -63,12 +63,13 @@ class Sampler:
         self._energy_and_gradient: Callable | None = None
         self._advance: Callable | None = None
         self.interrupted = False
+        self.num_gradients = 0
         self.mass: Mass | None = None
 
     def run(self, key: Any, num_warmup: int, num_samples: int, data: list[Any], progress: Progress) -> Draws | None:
         """Return the draws after warm-up, fewer than ``num_samples`` after an interrupt, ``None`` if it came during warm-up."""
         key, key_start = random.split(key)
-        self.interrupted = False
+        self.interrupted, self.num_gradients = False, 0
         with self.backend.infer.quiet():
             chains = self._start(key_start, data)
             self.mass = self._first_mass()
@@ -214,6 +215,7 @@ class Sampler:
             state, draws = self._advance(state, count, data, self.mass, ops.array(adapting))
             elapsed = time.perf_counter() - began
             done += count
+            self.num_gradients += int(draws.num_leapfrog_steps.sum())
             size = max(1, min(LARGEST_CHUNK, 2 * size, int(count * CHUNK_SECONDS / max(elapsed, 1e-6)) + 1))
             progress.update(count, draws, adapting)
             yield state, draws

@@ -32,7 +32,8 @@ class MCMC:
     :param seed: an int (or a key) that makes the run reproducible on a backend; without it the backend's own stream is used.
     :raises InferenceError: for a number or a name out of range.
 
-    The object keeps the backend it was made under. Example::
+    After a run, :attr:`num_gradients` counts the leapfrog steps of all chains, warm-up included. The object keeps the backend it
+    was made under. Example::
 
         mcmc = infer.MCMC(infer.NUTS(model), num_samples=1000, warmup_steps=1000, num_chains=4)
         mcmc.run(x, y)
@@ -74,6 +75,7 @@ class MCMC:
         self.progress_bar = progress_bar and not disable_progbar
         self.seed = seed
         self.interrupted = False
+        self.num_gradients = 0
         self.backend = registry.active()
         self._samplers: dict[Any, Sampler] = {}
         self._samples: dict[str, Any] | None = None
@@ -101,9 +103,10 @@ class MCMC:
             progress = Progress((self.warmup_steps + self.num_samples) * runs, self.progress_bar)
             keys = random.split(key, runs) if runs > 1 else [key]
             try:
-                parts = []
+                parts, self.num_gradients = [], 0
                 for one in keys:
                     draws = sampler.run(one, self.warmup_steps, self.num_samples, arguments.arrays, progress)
+                    self.num_gradients += sampler.num_gradients
                     if draws is not None:
                         parts.append(draws)
                     if sampler.interrupted:
