@@ -83,8 +83,15 @@ def load(name: str | Backend) -> Backend:
         raise BackendError(f"backend {name!r} needs the library {error.name!r}, which is not installed; try: {hint}") from error
     if not isinstance(backend, Backend):
         raise BackendError(f"backend {name!r} must be a ppl.backend.Backend value, got {type(backend).__name__}")
+    _require_complete(name, backend)
     _loaded[name] = backend
     return backend
+
+
+def _require_complete(name: str, backend: Backend) -> None:
+    absent = [part for part in PARTS if getattr(backend, part, None) is None]
+    if absent:
+        raise BackendError(f"backend {name!r} is incomplete: it lacks {', '.join(absent)}")
 
 
 def _find(name: str) -> Callable[[], Backend]:
@@ -110,9 +117,7 @@ def register(name: str, backend: Backend | Callable[[], Backend]) -> None:
     :raises BackendError: if a part of the contract is absent; nothing is registered then.
     """
     if isinstance(backend, Backend):
-        absent = [part for part in PARTS if getattr(backend, part, None) is None]
-        if absent:
-            raise BackendError(f"backend {name!r} is incomplete: it lacks {', '.join(absent)}")
+        _require_complete(name, backend)
         value = backend
         backend = lambda: value  # noqa: E731
     _loaded.pop(name, None)

@@ -27,9 +27,14 @@ def leaves(tree: Tree) -> list[Any]:
 
 
 def unflatten(tree: Tree, flat: list[Any]) -> Tree:
-    """Return a tree shaped like ``tree`` whose leaves are ``flat``, in the order of :func:`leaves`."""
-    iterator = iter(flat)
-    return _refill(tree, iterator)
+    """Return a tree shaped like ``tree`` whose leaves are ``flat``, in the order of :func:`leaves`.
+
+    :raises ValueError: if there are not as many.
+    """
+    expected = len(leaves(tree))
+    if len(flat) != expected:
+        raise ValueError(f"a tree of {expected} leaves cannot be filled with {len(flat)}")
+    return _refill(tree, iter(flat))
 
 
 def _refill(tree: Tree, flat: Iterator[Any]) -> Tree:

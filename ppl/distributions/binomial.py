@@ -1,7 +1,5 @@
 """The binomial distribution."""
 
-import numpy
-
 from ppl import constraints, ops
 from ppl.distributions.dispatch import derived_parameter
 from ppl.distributions.distribution import Distribution
@@ -65,10 +63,11 @@ class Binomial(Distribution):
         return ops.where(below, ops.betainc(failures, successes + 1.0, 1.0 - self.probs), 1.0)
 
     def enumerate_support(self, expand=True):
-        counts = numpy.unique(ops.to_numpy(self.total_count))
-        if counts.size != 1:
+        counts = ops.to_numpy(self.total_count)
+        least, most = int(counts.min()), int(counts.max())
+        if least != most:
             raise NotImplementedError(
-                f"Binomial enumerates its support only for one total_count; received {counts.size} different ones, "
-                f"from {counts.min():g} to {counts.max():g}; try one Binomial for each"
+                f"Binomial enumerates its support only for one total_count; received counts from {least} to {most}; "
+                "try one Binomial for each"
             )
-        return self._enumerated(ops.arange(0, int(counts[0]) + 1, dtype=self.dtype), expand)
+        return self._enumerated(ops.arange(0, most + 1, dtype=self.dtype), expand)

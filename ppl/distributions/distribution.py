@@ -88,7 +88,7 @@ class Distribution(metaclass=DistributionMeta):
         given = [name for name, value in spellings.items() if value is not None]
         if len(given) != 1:
             raise ConstraintError(
-                f"{type(self).__name__} takes exactly one of {', '.join(spellings)}; received {', '.join(given) or 'none of them'}"
+                f"{type(self).__name__} takes exactly one of {', '.join(spellings)}; received {', '.join(given) or 'none'}"
             )
         return given[0]
 
@@ -235,7 +235,7 @@ class Distribution(metaclass=DistributionMeta):
         aligned = batch_shape[len(batch_shape) - len(mine) :]
         if len(batch_shape) < len(mine) or any(size not in (1, target) for size, target in zip(mine, aligned, strict=True)):
             raise ShapeError(
-                f"{type(self).__name__} of batch shape {mine} cannot expand to {batch_shape}; expected a shape that it broadcasts to"
+                f"{type(self).__name__} of batch shape {mine} cannot expand to {batch_shape}; expected one it broadcasts to"
             )
 
     def _current_batch_shape(self) -> Shape:

@@ -35,7 +35,7 @@ class ExpandedDistribution(Distribution):
         widened = [i for i, size in enumerate(base_shape) if size != self._batch_shape[new + i]]
         extra = tuple(self._batch_shape[new + i] for i in widened)
         value = draw((*sample_shape, *self._batch_shape[:new], *extra), rng_key)
-        # Axes: sample, new, one for each widened, then the base's batch. Swapping a pair leaves size one where the draw came from.
+        # Axes: sample, new, one for each widened, then the base's batch. Swapping a pair leaves size one behind.
         ndim, first = len(value.shape), len(sample_shape) + new
         for position, i in enumerate(widened):
             axes = list(range(ndim))

@@ -76,8 +76,8 @@ def check_reinterpretation(base_distribution, reinterpreted_batch_ndims):
     available = len(base_distribution.batch_shape)
     if not 0 <= reinterpreted_batch_ndims <= available:
         raise ShapeError(
-            f"to_event({reinterpreted_batch_ndims}) of {type(base_distribution).__name__}: expected between 0 and {available} batch "
-            f"dimensions, which is what batch shape {tuple(base_distribution.batch_shape)} has; try expand or a smaller number"
+            f"to_event({reinterpreted_batch_ndims}) of {type(base_distribution).__name__}: expected between 0 and {available} "
+            f"batch dimensions, since the batch shape is {tuple(base_distribution.batch_shape)}; try expand or a smaller number"
         )
 
 

@@ -80,8 +80,8 @@ class MultivariateNormal(Distribution):
 def precision_to_scale_tril(precision):
     """Return the lower Cholesky factor of the inverse, without forming the inverse.
 
-    With both axes reversed, the factor of the precision becomes an upper factor ``U`` of ``U U^T``; its inverse, transposed, is lower
-    triangular and factors the covariance.
+    With both axes reversed, the factor of the precision becomes an upper factor ``U`` of ``U U^T``; its inverse, transposed, is
+    lower triangular and factors the covariance.
     """
     reversed_factor = ops.cholesky(ops.flip(ops.flip(precision, axis=-1), axis=-2))
     upper_transposed = ops.matrix_transpose(ops.flip(ops.flip(reversed_factor, axis=-1), axis=-2))

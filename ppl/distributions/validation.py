@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy
-
 from ppl.constraints import Constraint, is_dependent
 from ppl.errors import ConstraintError, ShapeError
 from ppl.ops import autodiff
@@ -111,13 +109,21 @@ def _every(holds: Any) -> bool:
 
 def _first_offender(holds: Any, value: Any) -> str:
     """Describe the first value for which ``holds`` is false, and where it stands."""
-    holds = numpy.asarray(active().ops.to_numpy(holds) if not isinstance(holds, bool) else holds)
-    value = numpy.asarray(active().ops.to_numpy(value) if active().ops.is_array(value) else value)
-    if holds.ndim == 0:
+    to_numpy = active().ops.to_numpy
+    value = to_numpy(value)
+    shape = tuple(getattr(holds, "shape", ()))
+    if not shape:
         return str(value.tolist())
-    index = tuple(int(i) for i in numpy.argwhere(~holds)[0])
-    if value.ndim <= holds.ndim:
-        offender = numpy.broadcast_to(value, holds.shape)[index]
-    else:
-        offender = value[index]
-    return f"{offender.tolist()} at index {index} of shape {value.shape}"
+    flat = [bool(entry) for entry in to_numpy(holds).reshape(-1)]
+    index = _unravel(flat.index(False), shape)
+    # A value that broadcast against array bounds has fewer axes, or axes of size one, where ``holds`` has more.
+    own = [i if size > 1 else 0 for i, size in zip(index[len(shape) - min(value.ndim, len(shape)) :], value.shape, strict=False)]
+    return f"{value[tuple(own)].tolist()} at index {index} of shape {tuple(value.shape)}"
+
+
+def _unravel(position: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    index = []
+    for size in reversed(shape):
+        position, remainder = divmod(position, size)
+        index.append(remainder)
+    return tuple(reversed(index))

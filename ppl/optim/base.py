@@ -244,7 +244,8 @@ def _name_in(store: Any, param: Any) -> str:
     name = store.param_name(param)
     if name is None:
         raise InferenceError(
-            f"an array of shape {tuple(param.shape)} is not in the param store; expected names, or the store's unconstrained arrays"
+            f"an array of shape {tuple(param.shape)} is not in the param store; "
+            "expected names, or the store's unconstrained arrays"
         )
     return str(name)
 

@@ -15,11 +15,12 @@ class Case:
 
     :param name: the name of the family in :mod:`ppl.distributions`.
     :param params: keyword arguments, numbers or nested lists.
-    :param oracle: from ``params`` as numpy arrays to a frozen distribution of :mod:`scipy.stats`, or an object with the methods of one
-        that the tests use: ``rvs(size, random_state)``, ``logpdf`` or ``logpmf``, ``mean``, ``var`` and, where they exist, ``cdf``, ``ppf``,
-        ``entropy``.
+    :param oracle: from ``params`` as numpy arrays to a frozen distribution of :mod:`scipy.stats`, or an object with the methods
+        of one that the tests use: ``rvs(size, random_state)``, ``logpdf`` or ``logpmf``, ``mean``, ``var`` and, where they exist,
+        ``cdf``, ``ppf``, ``entropy``.
     :param batch_shape: the batch shape that the parameters imply.
     :param event_shape: the event shape that they imply.
+    :param label: told apart in the test's id.
     :param smooth: parameters in which the log density is differentiable entry by entry; all floats by default.
     :param marginal: for vector events, from ``params`` to the frozen distribution of coordinate 0.
     """

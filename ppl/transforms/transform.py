@@ -12,9 +12,9 @@ from ppl.typing import Shape
 class Transform:
     """A differentiable map ``y = t(x)`` from ``domain`` to ``codomain``.
 
-    A subclass defines ``__call__``, ``_inverse`` and ``log_abs_det_jacobian``; maps that change shapes define ``forward_shape`` and
-    ``inverse_shape`` too. ``bijective`` tells whether ``inv`` undoes the map exactly; ``sign`` is the sign of the derivative of a
-    monotone scalar map, else ``None``.
+    A subclass defines ``__call__``, ``_inverse`` and ``log_abs_det_jacobian``; maps that change shapes define ``forward_shape``
+    and ``inverse_shape`` too. ``bijective`` tells whether ``inv`` undoes the map exactly; ``sign`` is the sign of the derivative
+    of a monotone scalar map, else ``None``.
     """
 
     domain: Constraint = real

@@ -77,6 +77,11 @@ def multivariate_normal(loc, covariance_matrix=None, precision_matrix=None, scal
     return _Vector(stats.multivariate_normal(loc, covariance_matrix))
 
 
+def first_normal(loc, covariance_matrix=None, precision_matrix=None):
+    covariance = np.linalg.inv(precision_matrix) if covariance_matrix is None else covariance_matrix
+    return stats.norm(loc[0], covariance[0, 0] ** 0.5)
+
+
 class _Vector:
     """A single vector distribution of scipy, evaluated point by point (some refuse batches of points)."""
 
@@ -105,6 +110,14 @@ def dirichlet(concentration):
     return _Vector(stats.dirichlet(concentration))
 
 
+def beta(concentration1, concentration0):
+    return stats.beta(concentration1, concentration0)
+
+
+def log_normal(loc, scale):
+    return stats.lognorm(scale, scale=np.exp(loc))
+
+
 def half_cauchy(scale):
     return stats.halfcauchy(scale=scale)
 
@@ -120,24 +133,23 @@ def uniform(low, high):
 COVARIANCE = [[2.0, 0.3, -0.4], [0.3, 0.5, 0.1], [-0.4, 0.1, 1.2]]
 FACTOR = [[1.2, 0.0, 0.0], [-0.4, 0.7, 0.0], [0.3, 0.2, 0.9]]
 LOC = [0.5, -1.0, 2.0]
+ONES = [1.0, 1.0, 1.0]
 
 CASES = [
     Case("Normal", {"loc": 0.3, "scale": 1.7}, stats.norm),
     Case("Normal", {"loc": [0.0, -2.0, 3.0], "scale": 0.4}, stats.norm, (3,)),
     Case("Bernoulli", {"probs": 0.3}, lambda probs: stats.bernoulli(probs)),
     Case("Bernoulli", {"logits": [-1.2, 0.0, 2.5]}, lambda logits: stats.bernoulli(expit(logits)), (3,), label="logits"),
-    Case("Beta", {"concentration1": 2.5, "concentration0": 0.8}, lambda concentration1, concentration0: stats.beta(
-        concentration1, concentration0)),
-    Case("Beta", {"concentration1": [0.6, 4.0], "concentration0": [1.0, 7.5]}, lambda concentration1, concentration0: stats.beta(
-        concentration1, concentration0), (2,)),
+    Case("Beta", {"concentration1": 2.5, "concentration0": 0.8}, beta),
+    Case("Beta", {"concentration1": [0.6, 4.0], "concentration0": [1.0, 7.5]}, beta, (2,)),
     Case("Gamma", {"concentration": 2.2, "rate": 3.1}, gamma),
     Case("Gamma", {"concentration": [0.4, 1.0, 30.0], "rate": [[0.5], [2.0]]}, gamma, (2, 3)),
     Case("Exponential", {"rate": 2.5}, lambda rate: stats.expon(scale=1.0 / rate)),
     Case("Exponential", {"rate": [0.2, 4.0]}, lambda rate: stats.expon(scale=1.0 / rate), (2,)),
     Case("Uniform", {"low": -1.5, "high": 2.0}, uniform),
     Case("Uniform", {"low": [0.0, 5.0], "high": [1.0, 5.5]}, uniform, (2,)),
-    Case("LogNormal", {"loc": 0.4, "scale": 0.6}, lambda loc, scale: stats.lognorm(scale, scale=np.exp(loc))),
-    Case("LogNormal", {"loc": [-0.5, 1.0], "scale": [0.2, 0.9]}, lambda loc, scale: stats.lognorm(scale, scale=np.exp(loc)), (2,)),
+    Case("LogNormal", {"loc": 0.4, "scale": 0.6}, log_normal),
+    Case("LogNormal", {"loc": [-0.5, 1.0], "scale": [0.2, 0.9]}, log_normal, (2,)),
     Case("HalfNormal", {"scale": 1.4}, lambda scale: stats.halfnorm(scale=scale)),
     Case("HalfNormal", {"scale": [0.1, 20.0]}, lambda scale: stats.halfnorm(scale=scale), (2,)),
     Case("HalfCauchy", {"scale": 1.4}, half_cauchy),
@@ -155,9 +167,9 @@ CASES = [
          marginal=lambda concentration: stats.beta(concentration[0], concentration[1:].sum())),
     Case("Dirichlet", {"concentration": [[1.0, 2.0], [8.0, 0.5]]}, dirichlet, (2,), (2,)),
     Case("MultivariateNormal", {"loc": LOC, "covariance_matrix": COVARIANCE}, multivariate_normal, (), (3,), smooth=("loc",),
-         marginal=lambda loc, covariance_matrix: stats.norm(loc[0], covariance_matrix[0, 0] ** 0.5), label="covariance"),
+         marginal=first_normal, label="covariance"),
     Case("MultivariateNormal", {"loc": LOC, "precision_matrix": COVARIANCE}, multivariate_normal, (), (3,), smooth=("loc",),
-         marginal=lambda loc, precision_matrix: stats.norm(loc[0], np.linalg.inv(precision_matrix)[0, 0] ** 0.5), label="precision"),
-    Case("MultivariateNormal", {"loc": [LOC, [1.0, 1.0, 1.0]], "scale_tril": FACTOR}, multivariate_normal, (2,), (3,), smooth=("loc",),
+         marginal=first_normal, label="precision"),
+    Case("MultivariateNormal", {"loc": [LOC, ONES], "scale_tril": FACTOR}, multivariate_normal, (2,), (3,), smooth=("loc",),
          label="factor"),
 ]  # fmt: skip

@@ -31,7 +31,11 @@ TABLE = [
     (c.lower_triangular, [[[0.0, 0.0], [1.0, -1.0]]], [[[1.0, 2.0], [0.0, 1.0]]]),
     (c.lower_cholesky, [FACTOR], [[[1.0, 0.0], [1.0, -1.0]], [[1.0, 0.1], [0.0, 1.0]]]),
     (c.corr_cholesky, [FACTOR], [[[1.0, 0.0], [0.6, 0.9]]]),
-    (c.positive_definite, [[[2.0, 0.5], [0.5, 1.0]]], [[[1.0, 2.0], [2.0, 1.0]], [[1.0, 0.5], [0.0, 1.0]], [[np.nan, 0], [0, 1.0]]]),
+    (
+        c.positive_definite,
+        [[[2.0, 0.5], [0.5, 1.0]]],
+        [[[1.0, 2.0], [2.0, 1.0]], [[1.0, 0.5], [0.0, 1.0]], [[np.nan, 0.0], [0.0, 1.0]]],
+    ),
     (c.independent(c.positive, 1), [[1.0, 2.0]], [[1.0, -2.0]]),
 ]
 every = pytest.mark.parametrize(("constraint", "members", "strangers"), TABLE, ids=[repr(row[0]) for row in TABLE])

@@ -1,4 +1,4 @@
-"""Every row of the table of distributions, on every backend. Oracles: scipy.stats, finite differences of our own densities, quadrature."""
+"""Every row of the table of distributions, on every backend. Oracles: scipy.stats, finite differences, quadrature."""
 
 import numpy as np
 import pytest
@@ -212,7 +212,8 @@ def _product(d):
 @every_case
 def test_enumerated_support_carries_all_mass(backend, case):
     d = build(case)
-    if not d.has_enumerate_support or case.label == "logits" and case.name == "Binomial":
+    mixed_counts = case.name == "Binomial" and bool(case.batch_shape)
+    if not d.has_enumerate_support or mixed_counts:
         with pytest.raises(NotImplementedError):
             d.enumerate_support()
         return

@@ -80,7 +80,7 @@ def test_a_users_family_works_everywhere(backend):
     assert goodness_of_fit(to_host(d.sample((10_000,)))[:, 1], stats.triang(1.0, scale=3.0).cdf) > 2e-5
     assert goodness_of_fit(to_host(d.sample((10_000,)))[:, 1], stats.triang(0.9, scale=3.0).cdf) < 2e-5
     assert tuple(d.expand((5, 2)).to_event(1).log_prob(np.full((5, 2), 0.5)).shape) == (5,)
-    with pytest.raises(ConstraintError, match="Triangle: parameter 'scale'.*positive.*-1.0"):
+    with pytest.raises(ConstraintError, match=r"Triangle: parameter 'scale'.*positive.*-1.0"):
         Triangle(-1.0)
     with pytest.raises(ConstraintError, match=r"Triangle: value.*2.0 at index \(0,\)"):
         d.log_prob(2.0)
@@ -391,3 +391,15 @@ def test_compiled_code_skips_validation_and_keeps_gradients(backend):
     compiled = jax.jit(jax.grad(lambda m: dist.Normal(m, 2.0).log_prob(3.0)))
     assert_close(compiled(1.0), 0.5)
     assert_close(jax.jit(lambda v: dist.HalfNormal(1.0).log_prob(v))(-1.0), -INF)
+
+
+@pytest.mark.backends("jax")
+def test_wrappers_follow_their_leaves_through_vmap(backend):
+    import jax
+    import jax.numpy as jnp
+
+    made = jax.vmap(lambda m: dist.Normal(m, jnp.ones(3)).to_event(1))(jnp.zeros(6))
+    assert (made.batch_shape, made.event_shape) == ((6,), (3,))
+    stick_breaking = dist.transforms.StickBreakingTransform()
+    made = jax.vmap(lambda m: dist.TransformedDistribution(dist.Normal(m, jnp.ones(3)), stick_breaking))(jnp.zeros(6))
+    assert (made.batch_shape, made.event_shape) == ((6,), (4,))

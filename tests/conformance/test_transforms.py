@@ -26,11 +26,17 @@ VECTOR = [
     (t.CorrCholeskyTransform(), 6, lambda y: ops.tril_to_vector(y, diagonal=-1)),
     (t.IndependentTransform(t.ExpTransform(), 1), 4, lambda y: y),
     (t.ComposeTransform([t.AffineTransform(0.0, 2.0), t.StickBreakingTransform()]), 3, lambda y: y[..., :-1]),
-    (t.ComposeTransform([t.LowerCholeskyTransform(), t.CholeskyProductTransform()]), 6, lambda y: ops.tril_to_vector(y, diagonal=0)),
+    (
+        t.ComposeTransform([t.LowerCholeskyTransform(), t.CholeskyProductTransform()]),
+        6,
+        lambda y: ops.tril_to_vector(y, diagonal=0),
+    ),
     (t.IdentityTransform(constraints.real_vector), 3, lambda y: y),
 ]
 scalar = pytest.mark.parametrize("transform", SCALAR, ids=[f"{type(x).__name__}{i}" for i, x in enumerate(SCALAR)])
-vector = pytest.mark.parametrize(("transform", "size", "free"), VECTOR, ids=[f"{type(x[0]).__name__}{i}" for i, x in enumerate(VECTOR)])
+vector = pytest.mark.parametrize(
+    ("transform", "size", "free"), VECTOR, ids=[f"{type(x[0]).__name__}{i}" for i, x in enumerate(VECTOR)]
+)
 
 
 @scalar
@@ -73,7 +79,9 @@ def test_far_out_nothing_is_lost(backend):
     corner = ops.array([60.0, -60.0, 0.0])
     on_simplex = t.StickBreakingTransform()(corner)
     assert_close(ops.sum(on_simplex), 1.0)
-    gradient = ops.autodiff.grad(lambda v: t.CorrCholeskyTransform().log_abs_det_jacobian(v, t.CorrCholeskyTransform()(v)))(corner)
+    gradient = ops.autodiff.grad(lambda v: t.CorrCholeskyTransform().log_abs_det_jacobian(v, t.CorrCholeskyTransform()(v)))(
+        corner
+    )
     assert np.isfinite(to_host(gradient)).all()
 
 

@@ -12,7 +12,7 @@ LOADERS = {"ppl.registry", "ppl.generic"}
 PRIVATE_FILES = {
     "numpy": {"incomplete.py", "primitives.py", "program.py", "recording.py", "shaping.py"},
     "torch": {"convert.py", "graph.py", "incomplete.py", "shaping.py", "tracing.py"},
-    "jax": {"dtypes.py", "guards.py", "incomplete_beta.py", "shaping.py", "streams.py", "tracing.py"},
+    "jax": {"dtypes.py", "incomplete_beta.py", "poisson.py", "stirling.py", "streams.py", "tracing.py"},
 }
 
 

@@ -12,19 +12,24 @@ def _holds_array(*trees):
 
 
 def while_loop(cond_fn, body_fn, state):
-    """Repeat ``body_fn`` while ``cond_fn`` holds."""
-    if _holds_array(state):
-        return jax.lax.while_loop(cond_fn, body_fn, state)
-    while cond_fn(state):
+    """Repeat ``body_fn`` while ``cond_fn`` holds; from the first array on, in the state or under a trace, ``lax`` goes on."""
+    while not _holds_array(state):
+        unfinished = cond_fn(state)
+        if isinstance(unfinished, jax.core.Tracer):
+            break
+        if not unfinished:
+            return state
         state = body_fn(state)
-    return state
+    return jax.lax.while_loop(cond_fn, body_fn, state)
 
 
 def fori_loop(lower, upper, body_fn, state):
-    """Repeat ``body_fn`` for each index."""
-    if _holds_array(lower, upper, state):
+    """Repeat ``body_fn`` for each index; from the first array on, ``lax`` goes on."""
+    if _holds_array(lower, upper):
         return jax.lax.fori_loop(lower, upper, body_fn, state)
     for i in range(lower, upper):
+        if _holds_array(state):
+            return jax.lax.fori_loop(i, upper, body_fn, state)
         state = body_fn(i, state)
     return state
 

@@ -23,6 +23,9 @@ DISPATCH, ELEMENT = 3e-6, 1e-9
 COMPILE_LEAST, COMPILE_NODE = 4.0, 0.03
 TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-4, torch.complex128: 1e-8}
 
+# Leaves that are no data: they belong to the signature and pass through as they are.
+STATIC = (str, bytes, torch.Generator)
+
 _lock = threading.RLock()
 
 
@@ -54,7 +57,9 @@ def _inputs(args):
     if all(type(arg) is Tensor for arg in args):
         inputs, layout = list(args), len(args)
     else:
-        inputs, layout = [tensor(leaf) for leaf in tree.leaves(args)], tree.structure(args)
+        leaves = tree.leaves(args)
+        inputs = [tensor(leaf) for leaf in leaves if not isinstance(leaf, STATIC)]
+        layout = tree.structure(args), tuple((place, leaf) for place, leaf in enumerate(leaves) if isinstance(leaf, STATIC))
     if any(x.requires_grad for x in inputs):
         inputs = [x.detach() for x in inputs]
     # Devices are not mixed in practice, so the first one stands for all.
@@ -68,10 +73,15 @@ class _Program:
     def __init__(self, fn, args, inputs, horizon):
         self.fn, self.calls, self.stage = fn, 0, "graph"
         self.name = getattr(fn, "__name__", type(fn).__name__)
+        if any(isinstance(leaf, torch.Generator) for leaf in tree.leaves(args)):
+            # A graph cannot hold a generator's state. Such a function asked for its own randomness and runs as it is.
+            self.stage = "function"
+            return
         try:
             self._record(args, inputs)
         except Exception as error:  # whatever stops the recorder, the function itself still runs, or raises its own error
             self.stage = "function"
+            fn(*args)
             _warn(f"compile: {self.name!r} runs uncompiled, because torch could not record it: {_reason(error)}")
             return
         work = len(graph.calls(self.graph))
@@ -83,10 +93,12 @@ class _Program:
             self.patience = 0 if self.seconds * horizon >= 2 * self.price else float("inf")
 
     def _record(self, args, inputs):
-        template = []
+        template, whole = [], tree.leaves(args)
 
         def flat(*leaves):
-            result = self.fn(*tree.unflatten(args, list(leaves)))
+            arrays = iter(leaves)
+            filled = [leaf if isinstance(leaf, STATIC) else next(arrays) for leaf in whole]
+            result = self.fn(*tree.unflatten(args, filled))
             template.append(result)
             return tuple(tensor(leaf) for leaf in tree.leaves(result))
 

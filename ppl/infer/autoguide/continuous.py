@@ -110,8 +110,6 @@ class AutoContinuous(AutoGuide):
 
         The quantiles are exact where a site's map acts on each element alone; for a simplex or a matrix they are images of
         unconstrained quantiles. Fitted params may stand before ``quantiles`` or after.
-
-        >>> guide.quantiles([0.05, 0.5, 0.95])  # doctest: +SKIP
         """
         if isinstance(quantiles, Mapping):
             quantiles, args = args[0], (quantiles, *args[1:])

@@ -1,0 +1,1 @@
+"""What builds on the library: guides under their documented path."""
