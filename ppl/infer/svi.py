@@ -424,8 +424,8 @@ def _as_optimizer(optim: Any) -> PyroOptim:
     native = backend.optim.adopt(optim)
     if native is None:
         raise InferenceError(
-            f"SVI needs an optimizer of ppl.optim or of the library of backend {backend.name!r}, received "
-            f"{type(optim).__name__}: {optim!r}; try optim.Adam(lr=0.01)"
+            f"SVI needs an optimizer of ppl.optim or of the library of backend {backend.name!r} (a class or a transformation, "
+            f"not an instance over parameters), received {type(optim).__name__}; try optim.Adam(lr=0.01)"
         )
     return PyroOptim(native)
 

@@ -68,8 +68,7 @@ def test_delta_finds_the_maximum(backend):
     assert abs(0.5 - mode) > 1e-3
 
 
-@pytest.mark.parametrize("cls", [AutoDelta, AutoDiagonalNormal])
-@pytest.mark.parametrize("at_once", [False, True])
+@pytest.mark.parametrize(("cls", "at_once"), [(AutoDelta, False), (AutoDelta, True), (AutoDiagonalNormal, True)])
 def test_shapes_in_plates_and_particles(backend, cls, at_once):
     guide = cls(many_sites)
     data = numpy.zeros((2, 4))

@@ -209,8 +209,6 @@ def mixed_loss(point, keep, factor=1.0):
 MIXED_POINT = {"loc": 0.2, "scale": numpy.log(0.5), "logits": numpy.array([-0.5, 0.3, 0.2, 0.8])}
 MIXED = {
     "plate": {},
-    "mask": {"masked": True},
-    "scale": {"factor": 2.5},
     "subsample": {"subsample": 2},
     "subsample-mask-scale": {"subsample": 3, "masked": True, "factor": 0.5},
 }

@@ -130,18 +130,25 @@ def bernoulli(key, probs, shape):
 
 def gamma(key, concentration, shape):
     """Draw gammas of rate one; a draw below the smallest normal number is raised to it, so that its logarithm is finite."""
-    concentration = floating(concentration)
-    draw = jax.random.gamma(_given(key), concentration, shape, concentration.dtype)
+    return _gamma(_given(key), floating(concentration), tuple(shape))
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _gamma(key, concentration, shape):
+    draw = jax.random.gamma(key, concentration, shape, concentration.dtype)
     tiny = jnp.finfo(draw.dtype).tiny
     return jnp.where(draw < tiny, tiny, draw)
 
 
 def beta(key, concentration1, concentration0, shape):
     """Draw betas, kept off 0 and 1."""
-    concentration1, concentration0 = promote(concentration1, concentration0)
-    dtype = concentration1.dtype
-    draw = jax.random.beta(_given(key), concentration1, concentration0, shape, dtype)
-    limits = jnp.finfo(dtype)
+    return _beta(_given(key), *promote(concentration1, concentration0), tuple(shape))
+
+
+@functools.partial(jax.jit, static_argnums=3)
+def _beta(key, concentration1, concentration0, shape):
+    draw = jax.random.beta(key, concentration1, concentration0, shape, concentration1.dtype)
+    limits = jnp.finfo(draw.dtype)
     draw = jnp.where(draw < limits.tiny, limits.tiny, draw)
     return jnp.where(draw > 1.0 - limits.epsneg, 1.0 - limits.epsneg, draw)
 

@@ -4,6 +4,7 @@ These are ``betaln`` and ``log_ndtr`` (1e-6 and 1e-9 absolute there), the gradie
 ``xlogy``, ``xlog1py`` and ``logsumexp`` at the edge of their domain.
 """
 
+import functools
 import math
 
 import jax
@@ -35,7 +36,11 @@ def polygamma(n, x):
 
 def betaln(a, b):
     """Return the logarithm of the beta function; from 10 up by Stirling's series, which avoids the cancellation."""
-    a, b = promote(a, b)
+    return _betaln(*promote(a, b))
+
+
+@jax.jit
+def _betaln(a, b):
     small, large = jnp.minimum(a, b), jnp.maximum(a, b)
     direct = special.gammaln(large) - special.gammaln(small + large)
     far = jnp.where(large < STIRLING_FROM, STIRLING_FROM, large)
@@ -87,7 +92,11 @@ def ndtri(x):
 
 def log_ndtr(x):
     """Return the logarithm of ``ndtr``."""
-    x = floating(x)
+    return _log_ndtr(floating(x))
+
+
+@jax.jit
+def _log_ndtr(x):
     threshold = NORMAL_TAIL_FROM.get(x.dtype.name, -10.0)
     tail = x < threshold
     # Each branch sees only arguments where it is finite: an infinity in the branch not taken would make the gradient NaN.
@@ -128,7 +137,11 @@ def softplus(x):
 
 def xlogy(x, y):
     """Return ``x * log(y)``, zero where ``x`` is zero."""
-    x, y = promote(x, y)
+    return _xlogy(*promote(x, y))
+
+
+@jax.jit
+def _xlogy(x, y):
     zero = x == 0
     # At x = 0 the derivative in x is log(y), or 0 where that is infinite too.
     safe = jnp.where(zero & ((y <= 0) | jnp.isinf(y)), 1.0, y)
@@ -137,7 +150,11 @@ def xlogy(x, y):
 
 def xlog1py(x, y):
     """Return ``x * log1p(y)``, zero where ``x`` is zero."""
-    x, y = promote(x, y)
+    return _xlog1py(*promote(x, y))
+
+
+@jax.jit
+def _xlog1py(x, y):
     safe = jnp.where((x == 0) & ((y <= -1) | jnp.isinf(y)), 0.0, y)
     return x * jnp.log1p(safe)
 
@@ -154,7 +171,11 @@ def i1e(x):
 
 def logsumexp(x, axis=None, keepdims=False):
     """Return ``log(sum(exp(x)))``; where all elements are ``-inf`` the gradient is zero."""
-    x = jnp.asarray(x)
+    return _logsumexp(floating(x), tuple(axis) if isinstance(axis, list) else axis, keepdims)
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _logsumexp(x, axis, keepdims):
     largest = jnp.max(x, axis=axis, keepdims=True)
     shift = jax.lax.stop_gradient(jnp.where(jnp.isfinite(largest), largest, 0.0))
     total = jnp.sum(jnp.exp(x - shift), axis=axis, keepdims=True)

@@ -151,7 +151,7 @@ def test_log_density_and_gradient(backend, case):
 
 @pytest.mark.parametrize("case", CASES)
 def test_negative_control_a_wrong_density_is_found(backend, case):
-    """Leaving out the Jacobian of ``tau``, or an intercept's prior that is a hair too wide, must fail; so must a neighbouring point."""
+    """Leaving out the Jacobian of ``tau``, or an intercept's prior a hair too wide, must fail; so must a neighbouring point."""
     vector = points(case)[0]
     value, gradient = value_and_gradient(case, vector)
     missing = 1e-7 * vector[0] ** 2 if case == "logistic" else vector[1]
