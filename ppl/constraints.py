@@ -75,8 +75,8 @@ class _Dependent(Constraint):
     def __init__(self, is_discrete: bool = False, event_dim: int = 0) -> None:
         self.is_discrete, self.event_dim = is_discrete, event_dim
 
-    def __call__(self, *, is_discrete: bool = False, event_dim: int = 0) -> _Dependent:
-        return type(self)(is_discrete, event_dim)
+    def __call__(self, value: Any = None, *, is_discrete: bool = False, event_dim: int = 0) -> Any:
+        return type(self)(is_discrete, event_dim) if value is None else self.check(value)
 
     def check(self, value: Any) -> Any:
         raise ConstraintError("a dependent constraint has no check of its own; expected an instance's constraint; try d.support")

@@ -101,7 +101,7 @@ def _find(name: str) -> Callable[[], Backend]:
     if name in BUNDLED and importlib.util.find_spec(BUNDLED[name]):
         return lambda: importlib.import_module(BUNDLED[name]).backend
     close = get_close_matches(name, names(), n=1)
-    guess = f"; did you mean {close[0]!r}?" if close else ""
+    guess = f"; did you mean {close[0]!r}?" if close else "; try one of these, or install the package that provides it"
     raise BackendError(f"unknown backend {name!r}; expected one of {', '.join(map(repr, names()))}{guess}")
 
 

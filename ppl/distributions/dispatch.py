@@ -56,7 +56,7 @@ class DistributionMeta(type):
             return type.__call__(cls, *args, **kwargs)
 
 
-_built: dict[tuple[type, str], type] = {}
+_built: dict[tuple[Any, Backend], type] = {}
 
 
 def built_class(definition: Any, backend: Backend | None) -> Any:
@@ -100,7 +100,7 @@ def _methods(definition: type) -> set[str]:
 
 def _guard(name: str, member: Any, backend: Backend) -> Any:
     """Return ``member`` made to run under ``backend`` whichever is active, or ``None`` if it needs no guard."""
-    if isinstance(member, property):
+    if isinstance(member, property) and member.fget is not None:
         return property(_switching(member.fget, backend), doc=member.__doc__)
     if isinstance(member, derived_parameter):
         return derived_parameter(_switching(member.compute, backend))

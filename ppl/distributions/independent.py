@@ -2,7 +2,7 @@
 
 from ppl import constraints, ops
 from ppl.distributions.distribution import Distribution
-from ppl.distributions.score_parts import ScoreParts
+from ppl.distributions.score_parts import ScoreParts, is_zero
 from ppl.errors import ShapeError
 
 
@@ -49,7 +49,7 @@ class Independent(Distribution):
     def score_parts(self, value):
         parts = self.base_dist.score_parts(value)
         return ScoreParts(
-            *(part if _is_zero(part) else ops.sum_rightmost(part, self.reinterpreted_batch_ndims) for part in parts)
+            *(part if is_zero(part) else ops.sum_rightmost(part, self.reinterpreted_batch_ndims) for part in parts)
         )
 
     def entropy(self):
@@ -79,10 +79,6 @@ def check_reinterpretation(base_distribution, reinterpreted_batch_ndims):
             f"to_event({reinterpreted_batch_ndims}) of {type(base_distribution).__name__}: expected between 0 and {available} "
             f"batch dimensions, since the batch shape is {tuple(base_distribution.batch_shape)}; try expand or a smaller number"
         )
-
-
-def _is_zero(part):
-    return isinstance(part, (int, float)) and part == 0
 
 
 Distribution.wrappers["independent"] = Independent

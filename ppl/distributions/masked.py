@@ -1,8 +1,9 @@
 """Distributions that are silent about some of their batch."""
 
-from ppl import constraints, ops
+from ppl import ops
 from ppl.distributions.distribution import Distribution
 from ppl.distributions.score_parts import scale_and_mask
+from ppl.transforms import as_constraint
 
 
 class MaskedDistribution(Distribution):
@@ -40,7 +41,7 @@ class MaskedDistribution(Distribution):
         if self._mask is False:
             shape = ops.broadcast_shapes(tuple(self.batch_shape), tuple(value.shape[: value.ndim - self.event_dim]))
             return ops.zeros(shape)
-        return scale_and_mask(self.base_dist.log_prob(self._without_masked(value)), mask=self._mask)
+        return scale_and_mask(self.base_dist.log_prob(feasible(self, value, self._mask)), mask=self._mask)
 
     def _current_batch_shape(self):
         return tuple(self.base_dist.batch_shape)
@@ -48,21 +49,8 @@ class MaskedDistribution(Distribution):
     def _check_value(self, value):
         """Nothing here: the base distribution checks what is not masked."""
 
-    def _without_masked(self, value):
-        """Put feasible values where the mask is false: a gradient through ``where`` is NaN if the unused side is."""
-        if self._mask is True:
-            return value
-        mask = self._mask
-        for _ in range(self.event_dim):
-            mask = ops.expand_dims(mask, -1)
-        if isinstance(self.support, constraints.Constraint) and not constraints.is_dependent(self.support):
-            return ops.where(mask, value, self.support.feasible_like(value))
-        return value
-
     def score_parts(self, value):
-        if self._mask is False:
-            value = self.support.feasible_like(value)
-        return self.base_dist.score_parts(self._without_masked(value)).scale_and_mask(mask=self._mask)
+        return self.base_dist.score_parts(to_be_scored(self, value, self._mask)).scale_and_mask(mask=self._mask)
 
     def enumerate_support(self, expand=True):
         return self.base_dist.enumerate_support(expand)
@@ -73,6 +61,33 @@ class MaskedDistribution(Distribution):
 
     def __repr__(self):
         return f"MaskedDistribution({self.base_dist!r})"
+
+
+def feasible(fn, value, mask):
+    """Return ``value`` with a point of the support of ``fn`` in place of the elements that ``mask`` leaves out.
+
+    A gradient through ``where`` is NaN if that of the side not chosen is, so a density that will be masked is taken there.
+    """
+    if mask is None or mask is True:
+        return value
+    try:
+        point = as_constraint(fn.support).feasible_like(value)
+    except (NotImplementedError, AttributeError):
+        return value
+    if mask is False:
+        return point
+    event_dim = len(fn.event_shape)
+    return ops.where(ops.reshape(mask, (*ops.shape(mask), *(1,) * event_dim)) if event_dim else mask, value, point)
+
+
+def to_be_scored(fn, value, mask):
+    """Return ``value`` as :meth:`Distribution.score_parts` of a masked ``fn`` should see it.
+
+    The score function counts at the value drawn, masked or not, so there only values that cannot be draws are replaced.
+    """
+    if mask is None or mask is True or fn.has_rsample:
+        return feasible(fn, value, mask)
+    return feasible(fn, value, as_constraint(fn.support).check(value) | mask)
 
 
 Distribution.wrappers["masked"] = MaskedDistribution

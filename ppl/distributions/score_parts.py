@@ -20,17 +20,22 @@ class ScoreParts(NamedTuple):
     entropy_term: Any
 
     def scale_and_mask(self, scale: Any = 1.0, mask: Any = None) -> ScoreParts:
-        """Return the parts scaled, and zero where ``mask`` is false; the score function is masked but not scaled."""
-        return ScoreParts(
-            scale_and_mask(self.log_prob, scale, mask),
-            scale_and_mask(self.score_function, 1.0, mask),
-            scale_and_mask(self.entropy_term, scale, mask),
-        )
+        """Return the parts scaled, and zero where ``mask`` is false; the score function stays as it is.
+
+        A draw decides what follows from it whatever its own density counts for, so its score is neither scaled nor masked.
+        """
+        log_prob, entropy_term = (scale_and_mask(part, scale, mask) for part in (self.log_prob, self.entropy_term))
+        return ScoreParts(log_prob, self.score_function, entropy_term)
+
+
+def is_zero(part: Any) -> bool:
+    """Return whether a part is the number zero: it was never computed and need not be."""
+    return isinstance(part, (int, float)) and part == 0
 
 
 def scale_and_mask(value: Any, scale: Any = 1.0, mask: Any = None) -> Any:
     """Return ``scale * value``, and zero where ``mask`` is false."""
-    if isinstance(value, (int, float)) and value == 0:
+    if is_zero(value):
         return value
     if not (isinstance(scale, (int, float)) and scale == 1.0):
         value = scale * value

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 from ppl import ops
+from ppl.distributions.masked import feasible, to_be_scored
 from ppl.distributions.score_parts import ScoreParts, scale_and_mask
 from ppl.errors import ConstraintError, PplError, PplWarning, ShapeError, SiteError
-from ppl.handlers.values import check_value_shape, feasible
+from ppl.handlers.values import check_value_shape
 from ppl.ops import autodiff
 from ppl.runtime import is_distribution, is_validation_enabled
 from ppl.typing import Message
@@ -26,25 +28,31 @@ def _log_prob(node: Message) -> Any:
         return log_prob(node["value"], *node["args"], **node["kwargs"])
     if mask is False:
         return ops.zeros(tuple(fn.batch_shape))
-    return fn.log_prob(_kept_value(node))
+    return fn.log_prob(feasible(fn, node["value"], mask))
 
 
-def _kept_value(node: Message) -> Any:
-    mask = node["mask"]
-    if mask is None or isinstance(mask, bool):
-        return node["value"]
-    # Left-out elements move to a point of finite density: a zero times a NaN would spoil the gradient.
-    return feasible(node["fn"], node["value"], mask)
+def _score_parts(node: Message) -> ScoreParts:
+    fn, mask = node["fn"], node["mask"]
+    if mask is False and fn.has_rsample:
+        return ScoreParts(ops.zeros(tuple(fn.batch_shape)), 0.0, 0.0)
+    return fn.score_parts(to_be_scored(fn, node["value"], mask))
 
 
 def compute(name: str, node: Message) -> None:
     """Add ``unscaled_log_prob``, ``log_prob`` and ``log_prob_sum`` to a node."""
+    _add(name, node, _explained(_log_prob, name, node))
+
+
+def _explained(part: Callable[[Message], Any], name: str, node: Message) -> Any:
     try:
-        unscaled = _log_prob(node)
+        return part(node)
     except SiteError:
         raise
     except (PplError, ValueError, IndexError, RuntimeError) as error:
         raise _explain(name, node, error) from error
+
+
+def _add(name: str, node: Message, unscaled: Any) -> None:
     log_prob = scale_and_mask(unscaled, node["scale"], node["mask"])
     node["unscaled_log_prob"] = unscaled
     node["log_prob"] = log_prob
@@ -55,27 +63,27 @@ def compute(name: str, node: Message) -> None:
 
 def compute_score_parts(name: str, node: Message) -> None:
     """Add ``score_parts`` to a node, and the entries of :func:`compute`; the parts are scaled and masked."""
-    compute(name, node)
-    score_parts = getattr(node["fn"], "score_parts", None)
-    if score_parts is None:
+    if not hasattr(node["fn"], "score_parts"):
         raise SiteError(f"site {name!r} draws from {node['fn']!r}, which has no score_parts; expected a distribution")
-    if node["mask"] is False:
-        node["score_parts"] = ScoreParts(node["log_prob"], 0.0, 0.0)
-    else:
-        node["score_parts"] = score_parts(_kept_value(node)).scale_and_mask(node["scale"], node["mask"])
+    parts = _explained(_score_parts, name, node)
+    _add(name, node, parts.log_prob)
+    node["score_parts"] = parts.scale_and_mask(node["scale"], node["mask"])
 
 
 def _explain(name: str, node: Message, error: Exception) -> SiteError:
     check_value_shape(node)
     kind = "observed value" if node["is_observed"] else "value"
-    if isinstance(error, (ConstraintError, ValueError)):
+    if isinstance(error, ConstraintError):
+        return SiteError(f"the {kind} of site {name!r} does not fit {node['fn']!r}: {error}")
+    if isinstance(error, ValueError):
         return SiteError(
             f"the {kind} of site {name!r} does not fit {node['fn']!r}: {error}; expected a value in "
             f"{getattr(node['fn'], 'support', 'its support')!r} of shape {_shape(node['fn'])}, got one of shape "
-            f"{ops.shape(node['value'])}"
+            f"{ops.shape(node['value'])}; try trace.format_shapes() to see the shapes of all sites"
         )
     return ShapeError(
-        f"the log density of site {name!r} under {node['fn']!r} failed: {error}; value of shape {ops.shape(node['value'])}"
+        f"the log density of site {name!r} under {node['fn']!r} failed: {error}; expected a value of shape {_shape(node['fn'])}, got one "
+        f"of shape {ops.shape(node['value'])}; try trace.format_shapes() to see the shapes of all sites"
     )
 
 
@@ -92,5 +100,5 @@ def _warn_of_nan(name: str, node: Message) -> None:
             f"the log density of the {kind} site {name!r} under {node['fn']!r} is NaN; check the distribution's parameters "
             f"and the value",
             PplWarning,
-            stacklevel=4,
+            stacklevel=5,
         )

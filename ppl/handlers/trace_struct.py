@@ -178,7 +178,7 @@ class Trace:
         return total
 
     def compute_score_parts(self) -> None:
-        """Add ``score_parts`` to each sample site, and ``log_prob`` with its sum where it is missing."""
+        """Add ``score_parts`` to each sample site, and ``log_prob`` with its sum."""
         for name, node in self.nodes.items():
             if node["type"] == "sample" and "score_parts" not in node:
                 density.compute_score_parts(name, node)

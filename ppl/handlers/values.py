@@ -1,4 +1,4 @@
-"""Values of sites: converting them, checking their shapes, and moving masked elements into the support."""
+"""Values of sites: checking their shapes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 from ppl import ops
 from ppl.errors import PlateError, ShapeError
 from ppl.runtime import is_distribution
-from ppl.transforms import as_constraint
 from ppl.typing import Message, Shape
 
 
@@ -47,16 +46,5 @@ def check_value_shape(message: Message) -> None:
     raise ShapeError(
         f"the {kind} of site {name!r} has batch shape {shape[:rank]}, which does not broadcast with the batch shape {batch} of "
         f"{fn!r}; "
-        "expected shapes that broadcast"
+        "expected shapes that broadcast; try to reshape the value, or a ppl.plate for each of its batch dimensions"
     )
-
-
-def feasible(fn: Any, value: Any, mask: Any) -> Any:
-    """Return ``value`` with the elements that ``mask`` leaves out replaced by a point inside the support."""
-    event_dim = len(fn.event_shape)
-    keep = ops.reshape(mask, (*ops.shape(mask), *(1,) * event_dim)) if event_dim else mask
-    try:
-        point = as_constraint(fn.support).feasible_like(value)
-    except (NotImplementedError, AttributeError):
-        return value
-    return ops.where(keep, value, point)

@@ -129,7 +129,7 @@ def effective_sample_size(chains: Any) -> float:
 
 
 def _autocorrelation_time(pairs: list[tuple[float, float]]) -> float:
-    """Return the integrated time from pairs of correlations: all but the last made monotone, then half of the last one's first."""
+    """Return the integrated time from pairs of correlations: all but the last made monotone, plus half the last one's first."""
     smallest, time = math.inf, -1.0
     for pair in pairs[:-1]:
         smallest = min(smallest, sum(pair))
@@ -170,7 +170,7 @@ class Summary(dict):
     def table(self) -> str:
         """Return the summary as text, one line for each element of each site."""
         low, high = (f"{100 * tail:g}%" for tail in self.tails)
-        lines = [("", "mean", "sd", "median", low, high, "ess_bulk", "ess_tail", "r_hat")]
+        lines: list[tuple[str, ...]] = [("", "mean", "sd", "median", low, high, "ess_bulk", "ess_tail", "r_hat")]
         for name, row in self.items():
             shape = row["mean"].shape
             for index in itertools.product(*map(range, shape)):

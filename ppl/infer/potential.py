@@ -12,7 +12,7 @@ from typing import Any
 from ppl import handlers, ops, registry, tree
 from ppl.errors import InferenceError, PplError, PplWarning
 from ppl.infer.latents import LatentSite, is_latent, refuse_discrete, split_vector
-from ppl.ops import autodiff, random
+from ppl.ops import autodiff
 from ppl.primitives.validation import validation_enabled
 from ppl.transforms import biject_to
 from ppl.typing import Model
@@ -60,8 +60,9 @@ class Potential:
     :param arguments: its arguments.
     :raises InferenceError: if the model has no latent site, a discrete one, or a subsampled plate.
 
-    ``log_density(vector, data)`` is pure: ``vector`` has shape ``(size,)`` and ``data`` is ``arguments.arrays`` or arrays of the same
-    shapes. The transform of each site is taken from its support as the model runs, so supports may depend on other sites.
+    ``log_density(vector, data)`` is pure: ``vector`` has shape ``(size,)`` and ``data`` is ``arguments.arrays`` or arrays of
+    the same shapes. The transform of each site is taken from its support as the model runs, so supports may depend on other
+    sites.
     """
 
     def __init__(self, model: Model, arguments: ModelArguments) -> None:
@@ -174,7 +175,7 @@ class Potential:
                 trace, _ = self._run(vector, data)
                 trace.compute_log_prob()
                 gradient = autodiff.grad(lambda point: self.log_density(point, data))(vector)
-                rows = [("site", "kind", "value", "in support", "log density", "gradient")]
+                rows: list[tuple[str, ...]] = [("site", "kind", "value", "in support", "log density", "gradient")]
                 for name, site in trace.nodes.items():
                     if site["type"] == "sample" and not site["infer"].get("_deterministic"):
                         rows.append(self._explain_site(name, site, gradient))
@@ -214,8 +215,8 @@ def _preview(value: Any) -> str:
 
 def _refuse_subsampling(name: str) -> None:
     raise InferenceError(
-        f"plate {name!r} is subsampled, so its log density is a random estimate, which HMC and NUTS cannot use; expected the whole "
-        f"plate; try to drop subsample_size= and subsample= of {name!r}, or fit by SVI"
+        f"plate {name!r} is subsampled, so its log density is a random estimate, which HMC and NUTS cannot use; expected the "
+        f"whole plate; try to drop subsample_size= and subsample= of {name!r}, or fit by SVI"
     )
 
 
@@ -248,7 +249,3 @@ class FunctionPotential:
         """Return the value of the log density at ``vector``."""
         return f"log density {float(self.log_density(vector, data)):.6g} at {_preview(vector)}"
 
-
-def initial_uniform(key: Any, shape: tuple[int, ...], radius: float = 2.0) -> Any:
-    """Return points uniform on ``[-radius, radius]`` in each unconstrained coordinate."""
-    return radius * (2.0 * random.uniform(key, shape) - 1.0)

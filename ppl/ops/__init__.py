@@ -6,7 +6,7 @@ scipy.special. ``random``, ``autodiff``, ``compile`` and ``control`` are modules
 
 from typing import TYPE_CHECKING, Any
 
-from ppl.ops import autodiff, compile, control, einsum, random  # noqa: I001
+from ppl.ops import autodiff, compile, control, einsum, random
 from ppl.ops import derived as _derived
 from ppl.ops import elementwise as _elementwise
 from ppl.ops import linalg as _linalg

@@ -15,5 +15,5 @@ def compile(fn, *example, horizon=None):
     :param horizon: about how many calls will follow, or ``None``; a backend whose compiler is slow compiles only when
         the calls repay it.
 
-    jax: ``jit``. torch: the ``make_fx`` graph, then ``torch.compile``. numpy: the recorded calls replayed. A function that cannot be
-    compiled runs as it is, with one warning that names the reason."""
+    jax: ``jit``. torch: the ``make_fx`` graph, then ``torch.compile``. numpy: the recorded calls replayed. A function that cannot
+    be compiled runs as it is, with one warning that names the reason."""

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from ppl.errors import GapError
 from ppl.registry import active
 
-F = TypeVar("F", bound=Callable)
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
 
 
-def dispatched(part: str) -> Callable[[F], F]:
+def dispatched(part: str) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:
     """Declare a function of the contract: the body is empty, the signature and docstring bind every backend.
 
     :param part: the field of :class:`ppl.backend.Backend` that implements it.
     """
 
-    def decorate(declaration: F) -> F:
+    def decorate(declaration: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
         name = declaration.__name__
 
         @functools.wraps(declaration)
-        def call(*args, **kwargs):
+        def call(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Any:
             backend = active()
             try:
                 implementation = getattr(getattr(backend, part), name)
@@ -31,19 +32,19 @@ def dispatched(part: str) -> Callable[[F], F]:
                 raise GapError(f"{part}.{name} is not available on backend {backend.name!r}: {reason}") from None
             return implementation(*args, **kwargs)
 
-        call.part = part
+        vars(call)["part"] = part
         return call
 
     return decorate
 
 
-def derived(definition: F) -> F:
+def derived(definition: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
     """Mark a function written once over other ops; a backend's ``ops`` may override it by name."""
     name = definition.__name__
 
     @functools.wraps(definition)
-    def call(*args, **kwargs):
+    def call(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Any:
         return getattr(active().ops, name, definition)(*args, **kwargs)
 
-    call.generic = definition
+    vars(call)["generic"] = definition
     return call

@@ -1,9 +1,9 @@
 """Random draws.
 
-A *key* is the source of randomness. On jax it is a typed key (``jax.random.key``) and every draw must get a fresh one;
-on torch it is a ``torch.Generator`` or ``None`` for the global one; on numpy a ``numpy.random.Generator`` or ``None`` for the current
-scope's. ``split`` and ``fold_in`` give new keys on jax and hand the same generator back elsewhere, so shared code is written
-as jax needs it. ``key=None`` on jax takes the next key of the process-wide stream (see :func:`next_key`). ``shape`` is the full
+A *key* is the source of randomness. On jax it is a typed key (``jax.random.key``) and every draw must get a fresh one; on torch
+it is a ``torch.Generator`` or ``None`` for the global one; on numpy a ``numpy.random.Generator`` or ``None`` for the current
+scope's. ``split`` and ``fold_in`` give new keys on jax and hand the same generator back elsewhere, so shared code is written as
+jax needs it. ``key=None`` on jax takes the next key of the process-wide stream (see :func:`next_key`). ``shape`` is the full
 shape of the result; parameters broadcast to it. ``dtype=None`` is the default floating dtype.
 """
 

@@ -1,7 +1,7 @@
 """Creation, conversion, shape and indexing.
 
-``dtype`` is ``None`` (the default floating dtype, or the input's) or a name such as ``"float64"``, ``"int64"``, ``"bool"``; the library's
-own dtypes are accepted too. Functions never modify their input.
+``dtype`` is ``None`` (the default floating dtype, or the input's) or a name such as ``"float64"``, ``"int64"``, ``"bool"``; the
+library's own dtypes are accepted too. Functions never modify their input.
 """
 
 from ppl.ops.dispatch import dispatched
@@ -207,7 +207,7 @@ def dtype_name(x):
 
 @dispatched("ops")
 def result_dtype(*values):
-    """Return the name of the floating dtype that ``values`` (arrays, scalars) promote to, at least the default one for scalars."""
+    """Return the name of the floating dtype that ``values`` (arrays, scalars) promote to; scalars: at least the default one."""
 
 
 @dispatched("ops")

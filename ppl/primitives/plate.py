@@ -152,7 +152,7 @@ def _count(name: str, what: str, value: Any) -> int | None:
     except (AttributeError, TypeError):
         raise PlateError(f"plate {name!r} got {what}={value!r}; expected an int; try {what}=len(data)") from None
     if number < 0:
-        raise PlateError(f"plate {name!r} got {what}={number}; expected zero or more")
+        raise PlateError(f"plate {name!r} got {what}={number}; expected zero or more; try {what}=len(data)")
     return int(number)
 
 
@@ -172,7 +172,7 @@ def _subsample_size(name: str, size: int | None, subsample_size: int | None, sub
             f"plate {name!r} takes a subsample of an unknown number; expected size; try ppl.plate({name!r}, len(data), ...)"
         )
     if subsample_size > size and subsample is None:
-        raise PlateError(f"plate {name!r} got subsample_size={subsample_size} of size={size}; expected at most {size}")
+        raise PlateError(f"plate {name!r} got subsample_size={subsample_size} of size={size}; expected at most {size}; try subsample_size={size}")
     if subsample_size == 0 and size > 0:
-        raise PlateError(f"plate {name!r} got an empty subsample of size={size}; expected at least one index")
+        raise PlateError(f"plate {name!r} got an empty subsample of size={size}; expected at least one index; try subsample_size=1")
     return subsample_size

@@ -163,6 +163,31 @@ def test_gradient_without_score_function_is_caught(backend):
     assert abs(gradients["p"].mean() - exact) > 5 * gradients["p"].std() / REPETITIONS**0.5 + 1e-3
 
 
+@pytest.mark.parametrize("how", ["bool", "array", "distribution"])
+def test_a_masked_draw_still_decides_what_follows(backend, how):
+    def bit(probs):
+        mask = ops.array(False) if how == "array" else False
+        if how == "distribution":
+            return ppl.sample("k", dist.Bernoulli(probs).mask(mask))
+        with ppl.handlers.mask(mask=mask):
+            return ppl.sample("k", dist.Bernoulli(probs))
+
+    def masked_model():
+        ppl.sample("x", dist.Normal(2.0 * bit(0.3), 1.0), obs=ops.array(1.7))
+
+    def masked_guide():
+        bit(ppl.param("p", 0.4, constraint=constraints.unit_interval))
+
+    def loss(point):
+        zero, one = stats.norm.logpdf(1.7, [0.0, 2.0], 1.0)
+        return -(zero + expit(point["p"]) * (one - zero))
+
+    point = {"p": numpy.log(0.4 / 0.6)}
+    losses, gradients = estimates(masked_model, masked_guide)
+    assert standard_errors_off(losses, loss(point)) < 5
+    assert standard_errors_off(gradients["p"], gradient_of(loss, point)["p"]) < 5
+
+
 # ---- mixed sites in a plate, with mask, scale and subsampling: quadrature over the normal, enumeration of the rest ----
 
 ROWS = numpy.array([0.4, 2.6, -0.3, 3.1])

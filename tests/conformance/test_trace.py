@@ -100,6 +100,48 @@ def test_score_parts(backend):
     numpy.testing.assert_allclose(host(reparameterised.entropy_term), host(reparameterised.log_prob), rtol=1e-12)
 
 
+@pytest.mark.parametrize("keep", [True, False, numpy.array([True, False, True])])
+def test_a_mask_spares_the_score_function(backend, keep):
+    def rows():
+        with ppl.plate("rows", 3):
+            return ppl.sample("k", dist.Bernoulli(0.3))
+
+    by_handler = handlers.trace(handlers.mask(rows, mask=keep if isinstance(keep, bool) else ops.array(keep))).get_trace()
+    by_handler.compute_score_parts()
+    node = by_handler.nodes["k"]
+    full = stats.bernoulli.logpmf(host(node["value"]), 0.3)
+    numpy.testing.assert_allclose(host(node["log_prob"]), full * keep, rtol=1e-10)
+    by_family = dist.Bernoulli(0.3).expand((3,)).mask(keep).score_parts(node["value"])
+    for parts in (node["score_parts"], by_family):
+        numpy.testing.assert_allclose(host(parts.log_prob), full * keep, rtol=1e-10)
+        numpy.testing.assert_allclose(host(parts.score_function), full, rtol=1e-10)
+        numpy.testing.assert_array_equal(host(parts.entropy_term), 0.0)
+
+
+def test_score_parts_of_masked_values_outside_the_support(backend):
+    keep, value = numpy.array([True, False]), ops.array([1.0, numpy.nan])
+    for rate in (dist.Poisson(2.0), dist.Exponential(2.0)):
+        parts = rate.expand((2,)).mask(keep).score_parts(value)
+        numpy.testing.assert_allclose(host(parts.log_prob), [float(host(rate.log_prob(ops.array(1.0)))), 0.0], rtol=1e-10)
+
+
+def test_score_parts_compute_the_density_once(backend):
+    calls = []
+
+    class Counted(dist.Normal):
+        def log_prob(self, value):
+            calls.append(value)
+            return super().log_prob(value)
+
+    traces = [handlers.trace(lambda: ppl.sample("x", Counted(0.0, 1.0))).get_trace() for _ in range(2)]
+    counts = []
+    for compute in (traces[0].compute_log_prob, traces[1].compute_score_parts):
+        calls.clear()
+        compute()
+        counts.append(len(calls))
+    assert counts[1] == counts[0] > 0
+
+
 def test_nodes_are_added_copied_and_removed(trace):
     copied = trace.copy()
     copied.remove_node("z")

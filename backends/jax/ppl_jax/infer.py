@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy
 from jax import lax
 
+from ppl_jax import random
+
 ROWS_A_BLOCK = 4096
 
 
@@ -74,3 +76,15 @@ def map_rows(fn, rows, *arguments):
         padded = numpy.concatenate([block, numpy.repeat(block[-1:], size - len(block), axis=0)])
         blocks.append(jax.tree.map(lambda leaf: numpy.asarray(leaf)[: len(block)], mapped(jnp.asarray(padded), *arguments)))  # noqa: B023
     return jax.tree.map(lambda *leaves: numpy.concatenate(leaves), *blocks)
+
+
+def entropy(key):
+    """Return an int that depends on ``key``, or on the next key of the current stream for ``None``."""
+    words = numpy.asarray(jax.random.key_data(random.next_key() if key is None else random.key(key))).ravel()
+    return sum(int(word) << 32 * place for place, word in enumerate(words))
+
+
+def sampling_key(seed):
+    """Return a key for long chains from an int: of the "rbg" kind, which compiles and draws faster than the default kind."""
+    words = numpy.random.default_rng(seed).integers(0, 2**32, 4, dtype=numpy.uint32)
+    return jax.random.wrap_key_data(jnp.asarray(words), impl="rbg")

@@ -3,7 +3,6 @@
 The trace is autograd's; the bookkeeping is our own because autograd has one differentiated array a trace and a level counter that
 threads would share.
 """
-# ruff: noqa: D103  the docstrings stand with the declarations, in ppl.ops
 
 import threading
 

@@ -3,7 +3,6 @@
 The recording is made by :mod:`ppl_numpy.recording`, the generated function by :mod:`ppl_numpy.program`. What cannot be
 recorded runs as it is.
 """
-# ruff: noqa: D103  the docstrings stand with the declarations, in ppl.ops
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
 """Control flow in plain Python: values are concrete here."""
-# ruff: noqa: D103  the docstrings stand with the declarations, in ppl.ops
 
 from ppl import tree
 from ppl.errors import PplError

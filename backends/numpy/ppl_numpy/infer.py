@@ -3,7 +3,7 @@
 import numpy
 
 from ppl import tree
-from ppl_numpy import autodiff, compile
+from ppl_numpy import autodiff, compile, random
 
 
 def loop(step):
@@ -48,3 +48,13 @@ def map_rows(fn, rows, *arguments):
         compiled = compile.compile(fn, rows[0], *arguments)
         results = [compiled(row, *arguments) for row in rows]
     return tree.map(lambda *leaves: numpy.stack(leaves), *results)
+
+
+def entropy(key):
+    """Return an int drawn from ``key``, or from the current scope's generator for ``None``."""
+    return int(random.randint(key, (), 0, 2**62))
+
+
+def sampling_key(seed):
+    """Return a key for long chains from an int."""
+    return random.key(seed)

@@ -1,5 +1,4 @@
 """Linear algebra over numpy and LAPACK, batched, with derivatives written in differentiable operations."""
-# ruff: noqa: D103  the docstrings stand with the declarations, in ppl.ops
 
 import autograd.numpy as anp
 import numpy as np

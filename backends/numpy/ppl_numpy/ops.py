@@ -4,7 +4,6 @@ Each function calls NumPy directly where its first argument is a plain array, an
 differentiated or recorded. Floating-point warnings (``log(0)`` and the like) are silent inside these functions:
 the value says it.
 """
-# ruff: noqa: D103  the docstrings stand with the declarations, in ppl.ops
 
 import math
 

@@ -2,7 +2,6 @@
 
 A draw is one noted call of a recording, so that a replay draws anew from the generator that is current then.
 """
-# ruff: noqa: D103  the docstrings stand with the declarations, in ppl.ops
 
 from contextlib import contextmanager
 from contextvars import ContextVar

@@ -1,5 +1,4 @@
 """Creation, conversion, shape and indexing: the part of :mod:`ppl_numpy.ops` that moves elements without computing."""
-# ruff: noqa: D103  the docstrings stand with the declarations, in ppl.ops
 
 import operator
 import threading

@@ -1,5 +1,4 @@
 """Special functions over scipy.special, with the derivatives that autograd lacks."""
-# ruff: noqa: D103  the docstrings stand with the declarations, in ppl.ops
 
 import math
 

@@ -8,7 +8,7 @@ import torch
 
 from ppl import tree
 from ppl.errors import PplWarning
-from ppl_torch import autodiff
+from ppl_torch import autodiff, random
 
 ROWS_A_BLOCK = 1024
 
@@ -49,7 +49,8 @@ def quiet():
 def over_chains(fn, example, *arguments):
     """Return ``fn``, which takes one vector first, over the rows of a matrix: ``(rows, *arguments) -> stacked results``.
 
-    :param example: rows to try it on, with ``arguments``: a function that ``torch.func.vmap`` cannot batch is looped, with a warning.
+    :param example: rows to try it on, with ``arguments``: a function that ``torch.func.vmap`` cannot batch is looped, with a
+        warning.
     """
     mapped = autodiff.vmap(fn, in_axes=(0, *(None for _ in arguments)))
 
@@ -75,3 +76,14 @@ def map_rows(fn, rows, *arguments):
         mapped = over_chains(fn, rows[:1], *arguments)
         blocks = [mapped(block, *arguments) for block in rows.split(ROWS_A_BLOCK)]
     return tree.map(lambda *leaves: torch.cat(leaves).cpu().numpy(), *blocks)
+
+
+def entropy(key):
+    """Return an int drawn from ``key``, or from the global generator for ``None``."""
+    device = None if key is None else key.device
+    return int(torch.randint(2**62, (), generator=key, device=device))
+
+
+def sampling_key(seed):
+    """Return a key for long chains from an int."""
+    return random.key(seed % 2**63)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 from ppl import ops
@@ -23,9 +24,9 @@ class DualAveragingState(NamedTuple):
 
 def start(step_size: float) -> DualAveragingState:
     """Return the state that begins at ``step_size`` and favours ten times as much."""
-    log_step = ops.log(ops.array(float(step_size)))
-    zero = ops.zeros_like(log_step)
-    return DualAveragingState(log_step, log_step, zero, zero, log_step + 2.302585092994046)
+    log_step = math.log(step_size)
+    start, zero, anchor = (ops.array(number) for number in (log_step, 0.0, log_step + math.log(10.0)))
+    return DualAveragingState(start, start, zero, zero, anchor)
 
 
 def update(state: DualAveragingState, accept_prob: Any, target: float) -> DualAveragingState:

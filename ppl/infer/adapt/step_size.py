@@ -8,7 +8,9 @@ MAX_DOUBLINGS = 50
 
 
 def search(accept_prob: Callable[[float], float], initial: float = 1.0, target: float = 0.8) -> float:
-    """Return a step size at which the acceptance probability of a single step crosses ``target`` (Hoffman and Gelman 2014, alg. 4).
+    """Return a step size at which the acceptance probability of a single step crosses ``target``.
+
+    The search is that of Hoffman and Gelman (2014, alg. 4).
 
     :param accept_prob: step size to the mean acceptance probability of one leapfrog step from the start.
     """

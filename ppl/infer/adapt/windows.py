@@ -1,4 +1,7 @@
-"""The schedule of warm-up: a fast phase, doubling windows that estimate the metric, a fast phase (Stan reference manual, sec. 15.2)."""
+"""The schedule of warm-up: a fast phase, doubling windows that estimate the metric, a fast phase.
+
+It is that of the Stan reference manual, sec. 15.2.
+"""
 
 from __future__ import annotations
 

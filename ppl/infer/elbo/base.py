@@ -12,6 +12,7 @@ from ppl.infer.latents import is_latent
 from ppl.infer.objective import Estimate, Objective, constraints_of, discover, leaves_of
 from ppl.infer.particles import deepest_plate, has_explicit_keys, in_plate, map_over_keys, run_pair
 from ppl.ops import autodiff, random
+from ppl.primitives.validation import check_site_shapes, is_validation_enabled
 from ppl.typing import Model
 
 PARTICLE_PLATE = "num_particles_vectorized"
@@ -46,7 +47,7 @@ class ELBO(ABC):
         tail_adaptive_beta: float = -1.0,
     ) -> None:
         if not isinstance(num_particles, int) or num_particles < 1:
-            raise InferenceError(f"num_particles must be an int of 1 or more, received {num_particles!r}")
+            raise InferenceError(f"num_particles must be an int of 1 or more, received {num_particles!r}; try num_particles=1")
         self.num_particles = num_particles
         self.max_plate_nesting = max_plate_nesting if max_iarange_nesting is None else max_iarange_nesting
         self.vectorize_particles = vectorize_particles and num_particles > 1
@@ -67,6 +68,7 @@ class ELBO(ABC):
         """Return the estimate at the current parameters; pure in ``key`` where randomness is explicit.
 
         :raises InferenceError: if the sites of model and guide do not match.
+        :raises ShapeError: if a site has a batch dimension that no plate declares.
         """
         kwargs = {} if kwargs is None else kwargs
         num = self.num_particles
@@ -86,7 +88,12 @@ class ELBO(ABC):
     def _one(self, model: Model, guide: Model, args: tuple[Any, ...], kwargs: dict[str, Any], key: Any) -> Estimate:
         model_trace, guide_trace = run_pair(model, guide, args, kwargs, key)
         check_match(model_trace, guide_trace)
-        return self.particle(model_trace, guide_trace)
+        estimate = self.particle(model_trace, guide_trace)
+        if is_validation_enabled():
+            for trace in (model_trace, guide_trace):
+                for site in trace.nodes.values():
+                    check_site_shapes(site)
+        return estimate
 
     def _nesting(self, model: Model, guide: Model, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
         if not isfinite(self.max_plate_nesting):

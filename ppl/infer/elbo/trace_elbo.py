@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ppl import ops
+from ppl.distributions.score_parts import is_zero
 from ppl.infer.elbo.base import ELBO
 from ppl.infer.objective import Estimate
 from ppl.ops import autodiff
@@ -39,9 +40,9 @@ class Trace_ELBO(ELBO):
             elbo = elbo - site["log_prob_sum"]
             terms[f"guide site {name}"] = autodiff.stop_gradient(site["log_prob_sum"])
             _, score, entropy = site["score_parts"]
-            if not _is_zero(entropy):
+            if not is_zero(entropy):
                 surrogate = surrogate - ops.sum(entropy)
-            if not _is_zero(score):
+            if not is_zero(score):
                 surrogate = surrogate + ops.sum(autodiff.stop_gradient(reward_of(site, rewards)) * score)
         return Estimate(-autodiff.stop_gradient(ops.array(elbo)), -ops.array(surrogate), terms)
 
@@ -63,7 +64,3 @@ def _sum_outside(term: Any, site: dict, plates: dict[int, str]) -> Any:
 
 def _sample_sites(trace: Any) -> list[tuple[str, dict]]:
     return [(name, site) for name, site in trace.nodes.items() if site["type"] == "sample"]
-
-
-def _is_zero(part: Any) -> bool:
-    return isinstance(part, (int, float)) and part == 0

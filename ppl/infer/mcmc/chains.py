@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
@@ -14,11 +15,10 @@ from ppl.errors import InitializationError
 from ppl.infer.adapt import dual_averaging, step_size, windows
 from ppl.infer.adapt.dual_averaging import DualAveragingState
 from ppl.infer.mcmc.kernels import Kernel
-from ppl.infer.mcmc.metrics import Diagonal
+from ppl.infer.mcmc.integrators import Phase, leapfrog
 from ppl.infer.mcmc.progress import Progress
 from ppl.infer.mcmc.state import ChainState, Mass
-from ppl.infer.potential import initial_uniform
-from ppl.ops import autodiff, random
+from ppl.ops import autodiff, compile, random
 
 MAX_START_TRIES = 100
 FIRST_CHUNK = 10
@@ -66,67 +66,86 @@ class Sampler:
         self.num_gradients = 0
         self.mass: Mass | None = None
 
-    def run(self, key: Any, num_warmup: int, num_samples: int, data: list[Any], progress: Progress) -> Draws | None:
+    def run(self, seed: int, num_warmup: int, num_samples: int, data: list[Any], progress: Progress) -> Draws | None:
         """Return the draws after warm-up, fewer than ``num_samples`` after an interrupt, ``None`` if it came during warm-up."""
-        key, key_start = random.split(key)
+        with registry.using("numpy"):
+            generator = random.key(seed)
         self.interrupted, self.num_gradients = False, 0
         with self.backend.infer.quiet():
-            chains = self._start(key_start, data)
-            self.mass = self._first_mass()
+            chains = self._start(generator, data)
+            self.mass = self._first_mass(chains)
             first = self._first_step(chains, data)
+            key = self.backend.infer.sampling_key(host_int(generator))
             state = RunState(key, chains, dual_averaging.start(first))
-            self._prepare(state, data)
+            self._prepare()
             with _interrupts() as interrupted:
                 state = self._warm_up(state, num_warmup, data, progress, interrupted)
                 pieces: list[Draws] = []
                 if not interrupted.is_set():
-                    for state, draws in self._chunks(state, num_samples, data, False, progress, interrupted):
+                    for _, draws in self._chunks(state, num_samples, data, False, progress, interrupted):
                         pieces.append(draws)
                 self.interrupted = interrupted.is_set()
         return _joined(pieces) if pieces else None
 
-    def _start(self, key: Any, data: list[Any]) -> ChainState:
+    def _start(self, generator: Any, data: list[Any]) -> ChainState:
         """Return chains at points of finite log density and gradient.
 
         :raises InitializationError: with a report per site if none is found.
         """
-        positions = self._propose(key, data)
-        if self._energy_and_gradient is None:
-            potential = self.potential
-
-            def energy_and_gradient(position, data):
-                return autodiff.value_and_grad(lambda point: -potential.log_density(point, data))(position)
-
-            self._energy_and_gradient = self.backend.infer.over_chains(energy_and_gradient, positions, data)
-            self._evaluate = ops.compile.compile(self._energy_and_gradient, positions, data, horizon=20)
+        host = self._propose(generator, data)
+        self._make_gradient(ops.array(host), data)
         for _ in range(MAX_START_TRIES):
+            positions = ops.array(host)
             energy, gradient = self._evaluate(positions, data)
-            finite = ops.isfinite(energy) & ops.all(ops.isfinite(gradient), axis=-1)
-            if bool(ops.all(finite)):
+            on_host = (_host(energy), _host(gradient))
+            with registry.using("numpy"):
+                finite = ops.isfinite(on_host[0]) & ops.all(ops.isfinite(on_host[1]), axis=-1)
+            if finite.all():
                 return ChainState(positions, energy, gradient)
-            key, _ = random.split(key)
-            positions = ops.where(finite[:, None], positions, self._propose(key, data))
-        bad = [index for index, good in enumerate(ops.to_numpy(finite)) if not good][0]
+            proposed = self._propose(generator, data)
+            host[~finite] = proposed[~finite]
+        bad = [index for index, good in enumerate(finite) if not good][0]
         raise InitializationError(
             f"no valid start was found for chain {bad} in {MAX_START_TRIES} tries: the log density or its gradient is not finite; "
             f"expected finite values; at the last try:\n{self.potential.explain(positions[bad], data)}\n"
             "try init_strategy=infer.init_to_feasible() or init_to_value(values={...}), or look at the sites marked above"
         )
 
-    def _propose(self, key: Any, data: list[Any]) -> Any:
-        strategy = self.kernel.init_strategy
+    def _make_gradient(self, example: Any, data: list[Any]) -> None:
+        if self._energy_and_gradient is not None:
+            return
+        potential = self.potential
+
+        def energy_and_gradient(position: Any, data: Any) -> Any:
+            return autodiff.value_and_grad(lambda point: -potential.log_density(point, data))(position)
+
+        self._energy_and_gradient = self.backend.infer.over_chains(energy_and_gradient, example, data)
+        self._evaluate = compile.compile(self._energy_and_gradient, horizon=20)
+
+    def _propose(self, generator: Any, data: list[Any]) -> Any:
+        """Return a host array of starting points, one a row, in the default dtype of the backend."""
+        strategy, shape = self.kernel.init_strategy, (self.num_chains, self.potential.size)
+        dtype = ops.default_dtype()
         uniform = getattr(strategy, "__name__", "") == "init_to_uniform"
         if uniform or not hasattr(self.potential, "initial"):
-            options = getattr(strategy, "keywords", {}) if uniform else {}
-            return initial_uniform(key, (self.num_chains, self.potential.size), options.get("radius", 2.0))
-        keys = random.split(key, self.num_chains)
-        return ops.stack([self.potential.initial(one, strategy, data) for one in keys])
+            radius = getattr(strategy, "keywords", {}).get("radius", 2.0) if uniform else 2.0
+            with registry.using("numpy"):
+                return ops.astype(radius * (2.0 * random.uniform(generator, shape) - 1.0), dtype)
+        points = [
+            _host(self.potential.initial(random.key(host_int(generator)), strategy, data)) for _ in range(self.num_chains)
+        ]
+        with registry.using("numpy"):
+            return ops.astype(ops.stack(points), dtype)
 
-    def _first_mass(self) -> Mass:
+    def _first_mass(self, chains: ChainState) -> Mass:
         given = self.kernel.initial_inverse_mass
-        if given is None:
-            return self.kernel.metric.identity(self.potential.size)
-        return self.kernel.metric.from_inverse(ops.array(given))
+        given = None if given is None else _host(ops.array(given))
+        dtype, metric = ops.dtype_name(chains.position), self.kernel.metric
+        with registry.using("numpy"):
+            size = self.potential.size
+            mass = metric.identity(size) if given is None else metric.from_inverse(given)
+            mass = Mass(*(ops.astype(part, dtype) for part in mass))
+        return Mass(*(ops.array(part) for part in mass))
 
     def _first_step(self, chains: ChainState, data: list[Any]) -> float:
         if self.kernel.step_size is not None:
@@ -135,35 +154,30 @@ class Sampler:
 
     def _search_step(self, chains: ChainState, data: list[Any], initial: float) -> float:
         """Return a step size found by single leapfrog steps; the arithmetic is on the host, only the gradient on the backend."""
-        position, energy, gradient = (ops.to_numpy(part) for part in chains)
-        inverse, factor = (ops.to_numpy(part) for part in self.mass)
-        diagonal = isinstance(self.kernel.metric, Diagonal)
-        with registry.using("numpy"):
-            momentum = self.kernel.metric.draw(random.key(0), Mass(inverse, factor), position.shape)
+        metric, mass = self.kernel.metric, Mass(*map(_host, self.mass))
+        start = Phase(_host(chains.position), None, _host(chains.potential_energy), _host(chains.gradient))
 
-        def accept_prob(step: float) -> float:
-            kicked = momentum - 0.5 * step * gradient
-            moved = position + step * (inverse * kicked if diagonal else kicked @ inverse)
+        def energy_and_gradient(position: Any, data: list[Any]) -> Any:
+            position = ops.astype(position, start.position.dtype)
             with registry.using(self.backend):
-                new_energy, new_gradient = self._evaluate(ops.astype(ops.array(moved), ops.dtype_name(chains.position)), data)
-                new_energy, new_gradient = ops.to_numpy(new_energy), ops.to_numpy(new_gradient)
-            ended = kicked - 0.5 * step * new_gradient
-            with registry.using("numpy"):
-                mass = Mass(inverse, factor)
-                change = new_energy - energy + self.kernel.metric.kinetic_energy(mass, ended)
-                change = change - self.kernel.metric.kinetic_energy(mass, momentum)
+                return [_host(result) for result in self._evaluate(ops.array(position), data)]
+
+        with registry.using("numpy"), registry.active().infer.quiet():
+            start = start._replace(momentum=metric.draw(random.key(0), mass, start.position.shape))
+            energy = start.potential_energy + metric.kinetic_energy(mass, start.momentum)
+
+            def accept_prob(size: float) -> float:
+                end = leapfrog(energy_and_gradient, metric, start, size, mass, data)
+                change = end.potential_energy + metric.kinetic_energy(mass, end.momentum) - energy
                 change = ops.where(ops.isfinite(change), change, float("inf"))
                 return float(ops.mean(ops.exp(-ops.maximum(change, 0.0))))
 
-        with registry.load("numpy").infer.quiet():
             return step_size.search(accept_prob, initial, self.kernel.target_accept_prob)
 
-    def _prepare(self, state: RunState, data: list[Any]) -> None:
+    def _prepare(self) -> None:
         if self._advance is not None:
             return
-        chains = state.chains
-        example = (chains.position, chains.potential_energy, chains.gradient, self.mass, data)
-        transition = self.kernel.transition(self._energy_and_gradient, example, self.num_draws)
+        transition = self.kernel.transition(self._energy_and_gradient, self.num_draws)
         target = self.kernel.target_accept_prob
 
         def step(state: RunState, data: Any, mass: Mass, adapting: Any) -> tuple[RunState, Draws]:
@@ -192,17 +206,18 @@ class Sampler:
             if window.slow and kernel.adapt_mass_matrix:
                 self.mass = self._estimate(pieces)
                 if kernel.adapt_step_size:
-                    size = self._search_step(state.chains, data, float(ops.to_numpy(ops.exp(state.averaging.log_average))))
+                    size = self._search_step(state.chains, data, math.exp(float(state.averaging.log_average)))
                     state = state._replace(averaging=dual_averaging.start(size))
         return state
 
     def _estimate(self, pieces: list[Any]) -> Mass:
         """Return the metric estimated from the draws of all chains in a window."""
+        metric, dtype = self.kernel.metric, pieces[0].dtype
         with registry.using("numpy"):
-            draws = ops.concat(pieces)
-            inverse = self.kernel.metric.estimate(draws.reshape(-1, draws.shape[-1]))
-        like = ops.dtype_name(self.mass.inverse)
-        return self.kernel.metric.from_inverse(ops.astype(ops.array(inverse), like))
+            draws = ops.astype(ops.concat(pieces), "float64")
+            mass = metric.from_inverse(metric.estimate(draws.reshape(-1, draws.shape[-1])))
+            mass = Mass(*(ops.astype(part, dtype) for part in mass))
+        return Mass(*(ops.array(part) for part in mass))
 
     def _chunks(
         self, state: RunState, total: int, data: list[Any], adapting: bool, progress: Progress, interrupted: Any
@@ -245,3 +260,12 @@ def _interrupts() -> Iterator[threading.Event]:
 def _joined(pieces: list[Draws]) -> Draws:
     with registry.using("numpy"):
         return Draws(*(ops.concat(column) for column in zip(*pieces, strict=True)))
+
+
+def _host(value: Any) -> Any:
+    return ops.to_numpy(value) if ops.is_array(value) else value
+
+
+def host_int(generator: Any) -> int:
+    """Return a random int from a numpy generator."""
+    return int(generator.integers(2**62))

@@ -8,14 +8,14 @@ from typing import Any
 from ppl import ops
 from ppl.infer.mcmc.integrators import Phase, leapfrog
 from ppl.infer.mcmc.metrics import Metric
-from ppl.infer.mcmc.state import ChainState, Mass, StepInfo
+from ppl.infer.mcmc.state import ChainState, Mass, StepInfo, Transition
 from ppl.infer.mcmc.trajectory import MAX_ENERGY_CHANGE
 from ppl.ops import control, random
 
 MAX_LEAPFROG_STEPS = 1000
 
 
-def make_leapfrog(energy_and_gradient: Callable, metric: Metric) -> Callable:
+def make_leapfrog(energy_and_gradient: Callable[..., Any], metric: Metric) -> Callable[..., Phase]:
     """Return the pure function of one leapfrog step: the part of the sampler worth compiling."""
 
     def one_step(phase: Phase, step_size: Any, mass: Mass, data: Any) -> Phase:
@@ -24,7 +24,9 @@ def make_leapfrog(energy_and_gradient: Callable, metric: Metric) -> Callable:
     return one_step
 
 
-def make_step(metric: Metric, one_step: Callable, trajectory_length: float | None, num_steps: int | None) -> Callable:
+def make_step(
+    metric: Metric, one_step: Callable[..., Phase], trajectory_length: float | None, num_steps: int | None
+) -> Transition:
     """Return the transition ``step(key, state, step_size, mass, data) -> (state, info)`` of all chains.
 
     :param one_step: what :func:`make_leapfrog` returns, compiled or not.

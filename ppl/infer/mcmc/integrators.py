@@ -18,7 +18,9 @@ class Phase(NamedTuple):
     gradient: Any
 
 
-def leapfrog(energy_and_gradient: Callable, metric: Metric, phase: Phase, step_size: Any, mass: Mass, data: Any) -> Phase:
+def leapfrog(
+    energy_and_gradient: Callable[..., Any], metric: Metric, phase: Phase, step_size: Any, mass: Mass, data: Any
+) -> Phase:
     """One step of the leapfrog (velocity Verlet) scheme: half kick, drift, half kick (Neal 2011, sec. 2.3).
 
     :param energy_and_gradient: ``(position (C, D), data) -> (energy (C,), gradient (C, D))``.

@@ -69,10 +69,9 @@ class Kernel(ABC):
         self.metric: Metric = Dense() if given["full_mass"] else Diagonal()
 
     @abstractmethod
-    def transition(self, energy_and_gradient: Callable, example: tuple, num_draws: int) -> Callable:
+    def transition(self, energy_and_gradient: Callable, num_draws: int) -> Callable:
         """Return ``step(key, state, step_size, mass, data) -> (state, info)``, its repeated part compiled.
 
-        :param example: ``(position, potential energy, gradient, mass, data)`` of the shapes to come.
         :param num_draws: how many transitions will follow, which decides whether a slow compiler pays.
         """
 
@@ -94,14 +93,10 @@ class NUTS(Kernel):
             raise InferenceError(f"max_tree_depth must be an int from 1 to 20, got {max_tree_depth!r}")
         self.max_tree_depth = max_tree_depth
 
-    def transition(self, energy_and_gradient: Callable, example: tuple, num_draws: int) -> Callable:
+    def transition(self, energy_and_gradient: Callable, num_draws: int) -> Callable:
         """Return the NUTS transition of all chains."""
-        position, energy, gradient, mass, data = example
-        tree = trajectory.start_tree(position, gradient, energy, gradient)
-        subtree = trajectory.start_subtree(tree, tree.active)
-        arguments = (subtree, tree.active, position[:, :1], mass, energy, energy, data)
         leaf = trajectory.make_leaf(energy_and_gradient, self.metric)
-        leaf = compile.compile(leaf, *arguments, horizon=LEAVES_A_DRAW * num_draws)
+        leaf = compile.compile(leaf, horizon=LEAVES_A_DRAW * num_draws)
         return nuts.make_step(self.metric, leaf, self.max_tree_depth)
 
 
@@ -132,10 +127,8 @@ class HMC(Kernel):
         self.num_steps = num_steps
         self.trajectory_length = trajectory_length if trajectory_length is not None else 6.283185307179586
 
-    def transition(self, energy_and_gradient: Callable, example: tuple, num_draws: int) -> Callable:
+    def transition(self, energy_and_gradient: Callable, num_draws: int) -> Callable:
         """Return the HMC transition of all chains."""
-        position, energy, gradient, mass, data = example
         one_step = hmc.make_leapfrog(energy_and_gradient, self.metric)
-        phase = hmc.Phase(position, gradient, energy, gradient)
-        one_step = compile.compile(one_step, phase, position[:, :1], mass, data, horizon=LEAVES_A_DRAW * num_draws)
+        one_step = compile.compile(one_step, horizon=LEAVES_A_DRAW * num_draws)
         return hmc.make_step(self.metric, one_step, self.trajectory_length, self.num_steps)

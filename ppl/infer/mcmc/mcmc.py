@@ -8,7 +8,7 @@ from typing import Any
 from ppl import ops, registry
 from ppl.errors import InferenceError, PplWarning
 from ppl.infer.diagnostics import Summary, summarize
-from ppl.infer.mcmc.chains import Draws, Sampler
+from ppl.infer.mcmc.chains import Draws, Sampler, host_int
 from ppl.infer.mcmc.kernels import Kernel
 from ppl.infer.mcmc.progress import Progress
 from ppl.infer.mcmc.spelling import resolve
@@ -56,15 +56,15 @@ class MCMC:
         warmup_steps = resolve("MCMC", {"warmup_steps": warmup_steps}, spellings)["warmup_steps"]
         if not isinstance(kernel, Kernel):
             raise InferenceError(f"MCMC needs a kernel such as infer.NUTS(model), got {type(kernel).__name__}")
-        for name, value, least in (
-            ("num_samples", num_samples, 1),
-            ("num_chains", num_chains, 1),
-            ("warmup_steps", warmup_steps, 0),
+        for name, value, least, usual in (
+            ("num_samples", num_samples, 1, 1000),
+            ("num_chains", num_chains, 1, 4),
+            ("warmup_steps", warmup_steps, 0, 1000),
         ):
             if value is None and name == "warmup_steps":
                 continue
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise InferenceError(f"{name} must be an int of at least {least}, got {value!r}")
+                raise InferenceError(f"{name} must be an int of at least {least}, got {value!r}; try {name}={usual}")
         if chain_method not in CHAIN_METHODS:
             raise InferenceError(f"chain_method must be one of {', '.join(map(repr, CHAIN_METHODS))}, got {chain_method!r}")
         self.kernel = kernel
@@ -96,16 +96,17 @@ class MCMC:
             if args and random.is_key(args[0]):
                 seed, args = args[0], args[1:]
             arguments = ModelArguments(args, kwargs)
-            key = random.next_key() if seed is None else random.key(seed)
+            entropy = seed if isinstance(seed, int) else self.backend.infer.entropy(seed)
             together = self.num_chains if self.chain_method == "vectorized" else 1
             sampler = self._sampler(arguments, together)
             runs = self.num_chains // together
             progress = Progress((self.warmup_steps + self.num_samples) * runs, self.progress_bar)
-            keys = random.split(key, runs) if runs > 1 else [key]
+            with registry.using("numpy"):
+                generator = random.key(entropy)
             try:
                 parts, self.num_gradients = [], 0
-                for one in keys:
-                    draws = sampler.run(one, self.warmup_steps, self.num_samples, arguments.arrays, progress)
+                for _ in range(runs):
+                    draws = sampler.run(host_int(generator), self.warmup_steps, self.num_samples, arguments.arrays, progress)
                     self.num_gradients += sampler.num_gradients
                     if draws is not None:
                         parts.append(draws)
@@ -132,7 +133,7 @@ class MCMC:
         self.interrupted = sampler.interrupted
         self._samples, self._draws = None, None
         if not parts:
-            warnings.warn("the run was interrupted during warm-up: no draws were kept", PplWarning, stacklevel=3)
+            warnings.warn("the run was interrupted during warm-up: no draws were kept; try run(...) again, or fewer warmup_steps", PplWarning, stacklevel=3)
             return
         with registry.using("numpy"):
             shortest = min(len(part.position) for part in parts) if len(parts) > 1 else len(parts[0].position)
@@ -143,7 +144,7 @@ class MCMC:
         flat = self.backend.infer.map_rows(sampler.potential.constrain, rows, data)
         self._samples = {name: values.reshape(chains, count, *values.shape[1:]) for name, values in flat.items()}
         if self.interrupted:
-            message = f"the run was interrupted: {count} of {self.num_samples} draws of {chains} chain(s) were kept"
+            message = f"the run was interrupted: {count} of {self.num_samples} draws of {chains} chain(s) were kept; try run(...) again for all"
             warnings.warn(message, PplWarning, stacklevel=3)
 
     def _host_samples(self) -> dict[str, Any]:

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 from ppl import ops
 from ppl.infer.mcmc import termination, trajectory
 from ppl.infer.mcmc.metrics import Metric
-from ppl.infer.mcmc.state import ChainState, Mass, StepInfo
+from ppl.infer.mcmc.state import ChainState, Mass, StepInfo, Transition
 from ppl.infer.mcmc.trajectory import Subtree, Tree
 from ppl.ops import control, random
 
 LEAVES_A_BLOCK = 16
 
+# A key and the block of log uniforms drawn before it.
+Randomness: TypeAlias = tuple[Any, Any]
+# Step size, metric, initial energy, data.
+Constants: TypeAlias = tuple[Any, Mass, Any, Any]
+# Subtree, checkpoints, number of the leaf, randomness.
+Growth: TypeAlias = tuple[Subtree, Any, Any, Randomness]
+# Tree, depth, randomness.
+Doubling: TypeAlias = tuple[Tree, Any, Randomness]
 
-def make_step(metric: Metric, leaf: Callable, max_tree_depth: int) -> Callable:
+
+def make_step(metric: Metric, leaf: Callable[..., Subtree], max_tree_depth: int) -> Transition:
     """Return the transition ``step(key, state, step_size, mass, data) -> (state, info)`` of all chains.
 
     :param leaf: what :func:`ppl.infer.mcmc.trajectory.make_leaf` returns, compiled or not.
@@ -23,7 +32,9 @@ def make_step(metric: Metric, leaf: Callable, max_tree_depth: int) -> Callable:
     """
     firsts, lasts = (ops.array(table, dtype="int64") for table in termination.checkpoint_tables(max_tree_depth))
 
-    def grow(tree: Tree, depth: Any, going_right: Any, randomness: tuple, constants: tuple) -> tuple[Subtree, tuple]:
+    def grow(
+        tree: Tree, depth: Any, going_right: Any, randomness: Randomness, constants: Constants
+    ) -> tuple[Subtree, Randomness]:
         """Build ``2**depth`` leaves on one side of each trajectory."""
         step_size, mass, initial_energy, data = constants
         signed_step = ops.where(going_right, step_size, -step_size)[:, None]
@@ -31,11 +42,11 @@ def make_step(metric: Metric, leaf: Callable, max_tree_depth: int) -> Callable:
         shape = ops.shape(tree.momentum_sum)
         checkpoints = ops.zeros((max(max_tree_depth - 1, 1), 2, *shape), dtype=ops.dtype_name(tree.momentum_sum))
 
-        def unfinished(state):
+        def unfinished(state: Growth) -> Any:
             subtree, _, number, _ = state
             return (number < num_leaves) & ops.any(tree.active & ~(subtree.turning | subtree.divergent))
 
-        def add_leaf(state):
+        def add_leaf(state: Growth) -> Growth:
             subtree, checkpoints, number, (key, block) = state
             total = num_leaves - 1 + number
             key, block = control.cond((total % LEAVES_A_BLOCK == 0) & (total > 0), refill, lambda *same: same, key, block)
@@ -43,10 +54,10 @@ def make_step(metric: Metric, leaf: Callable, max_tree_depth: int) -> Callable:
             subtree = leaf(subtree, tree.active, signed_step, mass, initial_energy, log_uniform, data)
             momentum = subtree.edge[1]
 
-            def open_node(checkpoints, turning):
+            def open_node(checkpoints: Any, turning: Any) -> tuple[Any, Any]:
                 return termination.keep_checkpoint(checkpoints, lasts[number], momentum, subtree.momentum_sum), turning
 
-            def close_nodes(checkpoints, turning):
+            def close_nodes(checkpoints: Any, turning: Any) -> tuple[Any, Any]:
                 turned = termination.any_turning(
                     metric, mass, checkpoints, firsts[number], lasts[number], momentum, subtree.momentum_sum
                 )
@@ -59,7 +70,7 @@ def make_step(metric: Metric, leaf: Callable, max_tree_depth: int) -> Callable:
         subtree, _, _, randomness = control.while_loop(unfinished, add_leaf, start)
         return subtree, randomness
 
-    def refill(key, block):
+    def refill(key: Any, block: Any) -> Randomness:
         key, key_block = random.split(key)
         return key, _log_uniforms(key_block, ops.shape(block))
 
@@ -75,14 +86,14 @@ def make_step(metric: Metric, leaf: Callable, max_tree_depth: int) -> Callable:
         merges, block = numbers[:max_tree_depth], numbers[max_tree_depth:]
         constants = (step_size, mass, initial_energy, data)
 
-        def turning_of(left, right, momentum_sum):
+        def turning_of(left: Any, right: Any, momentum_sum: Any) -> Any:
             return termination.is_turning(metric, mass, left, right, momentum_sum)
 
-        def unfinished(carry):
+        def unfinished(carry: Doubling) -> Any:
             tree, depth, _ = carry
             return (depth < max_tree_depth) & ops.any(tree.active)
 
-        def double(carry):
+        def double(carry: Doubling) -> Doubling:
             tree, depth, randomness = carry
             subtree, randomness = grow(tree, depth, rights[depth], randomness, constants)
             return trajectory.merge(tree, subtree, rights[depth], merges[depth], turning_of), depth + 1, randomness

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
 
 
 class ChainState(NamedTuple):
@@ -30,3 +31,7 @@ class Mass(NamedTuple):
 
     inverse: Any
     factor: Any
+
+
+# ``step(key, state, step_size, mass, data)`` of all chains.
+Transition: TypeAlias = Callable[[Any, ChainState, Any, Mass, Any], tuple[ChainState, StepInfo]]

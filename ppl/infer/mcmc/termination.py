@@ -1,9 +1,10 @@
 """When a trajectory turns back on itself, decided with O(log n) memory.
 
-The leaves of a subtree are built one after another; a subtree of ``2**k`` leaves is a balanced binary tree, and each of its inner
-nodes must not turn. Checkpoints keep the first momentum, and the sum of momenta up to it, of the inner nodes still open: an even leaf
-opens one, an odd leaf closes those that it is the last leaf of. The bookkeeping follows the iterative formulation of Phan, Pradhan and
-Jankowiak (2019, "Composable effects for flexible and accelerated probabilistic programming in NumPyro", app. A).
+The leaves of a subtree are built one after another; a subtree of ``2**k`` leaves is a balanced binary tree, and each of its
+inner nodes must not turn. Checkpoints keep the first momentum, and the sum of momenta up to it, of the inner nodes still open:
+an even leaf opens one, an odd leaf closes those that it is the last leaf of. The bookkeeping follows the iterative formulation
+of Phan, Pradhan and Jankowiak (2019, "Composable effects for flexible and accelerated probabilistic programming in NumPyro",
+app. A).
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def keep_checkpoint(checkpoints: Any, place: Any, momentum: Any, momentum_sum: A
 def any_turning(metric: Metric, mass: Mass, checkpoints: Any, first: Any, last: Any, momentum: Any, momentum_sum: Any) -> Any:
     """Return for each chain whether any node closed by this leaf turns: checkpoints ``first`` to ``last`` are looked at."""
 
-    def look(place, turning):
+    def look(place: Any, turning: Any) -> Any:
         start, sum_at_start = checkpoints[place][0], checkpoints[place][1]
         return turning | is_turning(metric, mass, start, momentum, momentum_sum - sum_at_start + start)
 

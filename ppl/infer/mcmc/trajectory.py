@@ -1,7 +1,8 @@
 """The pieces of a no-U-turn trajectory: one leaf, one doubling, all chains in lockstep.
 
-All chains build the same doubling at the same time, so the depth, the number of the leaf and the checkpoints are numbers shared by the
-chains, and only what differs between chains carries a chain axis. Chains that stopped are masked where their results are read.
+All chains build the same doubling at the same time, so the depth, the number of the leaf and the checkpoints are numbers shared
+by the chains, and only what differs between chains carries a chain axis. Chains that stopped are masked where their results are
+read.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ MAX_ENERGY_CHANGE = 1000.0
 class Subtree(NamedTuple):
     """The doubling under construction.
 
-    ``edge (3, C, D)``: position, momentum and gradient at the newest leaf; ``proposal (2, C, D)``: position and gradient of the leaf chosen
-    so far, with ``proposal_energy (C,)``; ``log_weight (C,)``: log of the summed weights of its leaves.
+    ``edge (3, C, D)``: position, momentum and gradient at the newest leaf; ``proposal (2, C, D)``: position and gradient of the
+    leaf chosen so far, with ``proposal_energy (C,)``; ``log_weight (C,)``: log of the summed weights of its leaves.
     """
 
     edge: Any
@@ -50,7 +51,7 @@ class Tree(NamedTuple):
     num_leapfrog_steps: Any
 
 
-def make_leaf(energy_and_gradient: Callable, metric: Metric) -> Callable:
+def make_leaf(energy_and_gradient: Callable[..., Any], metric: Metric) -> Callable[..., Subtree]:
     """Return the pure function that adds one leaf to a subtree: the part of the sampler worth compiling."""
 
     def leaf(
@@ -115,7 +116,7 @@ def start_subtree(tree: Tree, going_right: Any) -> Subtree:
     )
 
 
-def merge(tree: Tree, subtree: Subtree, going_right: Any, log_uniform: Any, turning_of: Callable) -> Tree:
+def merge(tree: Tree, subtree: Subtree, going_right: Any, log_uniform: Any, turning_of: Callable[..., Any]) -> Tree:
     """Join a finished subtree to the trajectory by biased progressive sampling (Betancourt 2017, app. A.3.2).
 
     :param turning_of: ``(left momentum, right momentum, momentum sum) -> (C,)``.
