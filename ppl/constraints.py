@@ -20,7 +20,33 @@ __all__ = ["Constraint", "boolean", "corr_cholesky", "dependent", "dependent_pro
            "positive_integer", "real", "real_vector", "simplex", "unit_interval"]  # fmt: skip
 
 
-class Constraint:
+class ByValue:
+    """Equal to an object of its own type with equal attributes; an array is equal to itself only, and a name does not count."""
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        if type(self) is not type(other):
+            return NotImplemented
+        mine, theirs = vars(self), vars(other)
+        return mine.keys() == theirs.keys() and all(_same(mine[key], theirs[key]) for key in mine if key != "name")
+
+    def __hash__(self) -> int:
+        return hash(type(self))
+
+
+def _same(left: Any, right: Any) -> bool:
+    if left is right:
+        return True
+    plain = (bool, int, float, ByValue)
+    if isinstance(left, plain) and isinstance(right, plain):
+        return bool(left == right)
+    if isinstance(left, (list, tuple)) and isinstance(right, (list, tuple)):
+        return len(left) == len(right) and all(_same(*pair) for pair in zip(left, right, strict=True))
+    return False
+
+
+class Constraint(ByValue):
     """A set of admissible values.
 
     ``event_dim`` is the number of trailing axes that are judged together; ``is_discrete`` tells counted from measured sets.
@@ -43,30 +69,11 @@ class Constraint:
     def __call__(self, value: Any) -> Any:
         return self.check(value)
 
-    def __eq__(self, other: object) -> bool:
-        if self is other:
-            return True
-        if type(self) is not type(other):
-            return NotImplemented
-        mine, theirs = vars(self), vars(other)
-        return mine.keys() == theirs.keys() and all(_same(mine[key], theirs[key]) for key in mine if key != "name")
-
-    def __hash__(self) -> int:
-        return hash(type(self))
-
     def __repr__(self) -> str:
         if self.name:
             return self.name
         arguments = ", ".join(f"{key}={value}" for key, value in vars(self).items())
         return f"{type(self).__name__.lstrip('_')}({arguments})"
-
-
-def _same(left: Any, right: Any) -> bool:
-    if left is right:
-        return True
-    if isinstance(left, (bool, int, float, Constraint)) and isinstance(right, (bool, int, float, Constraint)):
-        return bool(left == right)
-    return False
 
 
 class _Dependent(Constraint):

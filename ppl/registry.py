@@ -118,10 +118,8 @@ def register(name: str, backend: Backend | Callable[[], Backend]) -> None:
     """
     if isinstance(backend, Backend):
         _require_complete(name, backend)
-        value = backend
-        backend = lambda: value  # noqa: E731
     _loaded.pop(name, None)
-    _loaders[name] = backend
+    _loaders[name] = (lambda: backend) if isinstance(backend, Backend) else backend
 
 
 def gap(feature: str) -> GapError | None:

@@ -82,8 +82,9 @@ def _explain(name: str, node: Message, error: Exception) -> SiteError:
             f"{ops.shape(node['value'])}; try trace.format_shapes() to see the shapes of all sites"
         )
     return ShapeError(
-        f"the log density of site {name!r} under {node['fn']!r} failed: {error}; expected a value of shape {_shape(node['fn'])}, got one "
-        f"of shape {ops.shape(node['value'])}; try trace.format_shapes() to see the shapes of all sites"
+        f"the log density of site {name!r} under {node['fn']!r} failed: {error}; expected a value of shape "
+        f"{_shape(node['fn'])}, got one of shape "
+        f"{ops.shape(node['value'])}; try trace.format_shapes() to see the shapes of all sites"
     )
 
 

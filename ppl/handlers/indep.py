@@ -118,21 +118,20 @@ class IndepMessenger(Handler):
         if message["type"] == "sample" and frame.dim is not None and frame.size is not None:
             fn = message["fn"]
             if is_distribution(fn) and not message["infer"].get("_deterministic"):
-                self._expand(message, fn, frame)
+                self._expand(message, fn, frame.name, frame.dim, frame.size)
 
-    def _expand(self, message: Message, fn: Any, frame: CondIndepStackFrame) -> None:
+    def _expand(self, message: Message, fn: Any, plate: str, dim: int, size: int) -> None:
         batch = tuple(fn.batch_shape)
-        dim, size = frame.dim, frame.size
         rank = len(batch)
-        present = batch[dim] if -dim <= rank else 1  # type: ignore[operator, index]
-        if present == size and -dim <= rank:  # type: ignore[operator]
+        present = batch[dim] if -dim <= rank else 1
+        if present == size and -dim <= rank:
             return
         if present not in (1, size):
             raise PlateError(
-                f"site {message['name']!r} has batch shape {batch} but plate {frame.name!r} has size {size} at dim={dim}; "
+                f"site {message['name']!r} has batch shape {batch} but plate {plate!r} has size {size} at dim={dim}; "
                 f"expected size 1 "
-                f"or {size} there; try ppl.plate({frame.name!r}, {present}), or .to_event(n) if the dimension is not a plate's"
+                f"or {size} there; try ppl.plate({plate!r}, {present}), or .to_event(n) if the dimension is not a plate's"
             )
-        target = [1] * (-dim - rank) + list(batch)  # type: ignore[operator]
-        target[dim] = size  # type: ignore[index]
+        target = [1] * (-dim - rank) + list(batch)
+        target[dim] = size
         message["fn"] = fn.expand(tuple(target))

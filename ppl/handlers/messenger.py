@@ -46,9 +46,9 @@ class Messenger:
             elif name.startswith("_pyro_"):
                 cls._before[name.removeprefix("_pyro_")] = member
         if "_process_message" in vars(cls):
-            cls.process_message = cls._process_message  # type: ignore[method-assign]
+            cls.process_message = cls._process_message  # type: ignore[method-assign]  # the hook's older name
         if "_postprocess_message" in vars(cls):
-            cls.postprocess_message = cls._postprocess_message  # type: ignore[method-assign]
+            cls.postprocess_message = cls._postprocess_message  # type: ignore[method-assign]  # as above
 
     def _wrap(self, fn: Callable[..., Any] | None) -> None:
         if fn is None:
@@ -132,7 +132,7 @@ class Messenger:
         def hook(self: Any, message: Message) -> Any:
             return fn(message)
 
-        hook.registered = fn  # type: ignore[attr-defined]
+        vars(hook)["registered"] = fn
         table = cls._after if post else cls._before
         if table is (Messenger._after if post else Messenger._before) and cls is not Messenger:
             table = dict(table)
@@ -146,9 +146,9 @@ class Messenger:
 
         :raises HandlerError: if there is none.
         """
-        if type is None and fn is None:
+        name = type if fn is None else type or fn.__name__
+        if name is None:
             raise HandlerError(f"{cls.__name__}.unregister needs the function or the type of the operation, got neither")
-        name = type or fn.__name__  # type: ignore[union-attr]
         removed = [table.pop(name) for table in (cls._before, cls._after) if hasattr(table.get(name), "registered")]
         if not removed:
             raise HandlerError(f"{cls.__name__} has no registered operation for messages of type {name!r}")

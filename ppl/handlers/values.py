@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ppl import ops
 from ppl.errors import PlateError, ShapeError
 from ppl.runtime import is_distribution

@@ -11,6 +11,7 @@ from ppl.handlers.messenger import Handler
 from ppl.infer.particles import run_pair
 from ppl.ops import autodiff, random
 from ppl.params import get_param_store
+from ppl.primitives.validation import is_validation_enabled
 from ppl.transforms import transform_to
 from ppl.typing import Message, Model
 
@@ -71,10 +72,13 @@ def discover(model: Model, guide: Model, args: tuple[Any, ...], kwargs: dict[str
     """
     with ParamNames() as seen:
         if key is None:
-            run_pair(model, guide, args, kwargs)
+            model_trace, _ = run_pair(model, guide, args, kwargs)
         else:
             with random.scope(key):
-                run_pair(model, guide, args, kwargs, random.fold_in(key, "first run"))
+                model_trace, _ = run_pair(model, guide, args, kwargs, random.fold_in(key, "first run"))
+    if is_validation_enabled():
+        # A compiled step checks no value, so the data are judged here.
+        model_trace.compute_log_prob(lambda name, site: site["is_observed"])
     return list(seen.names)
 
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from math import isfinite
 from typing import Any
 
 from ppl import handlers, ops, registry, tree
 from ppl.errors import InferenceError, PplError, PplWarning
 from ppl.infer.latents import LatentSite, is_latent, refuse_discrete, split_vector
-from ppl.ops import autodiff
-from ppl.primitives.validation import validation_enabled
+from ppl.ops import autodiff, compile
+from ppl.primitives.validation import is_validation_enabled, validation_enabled
 from ppl.transforms import biject_to
 from ppl.typing import Model
 
@@ -71,6 +72,7 @@ class Potential:
         self.backend = registry.active()
         self.sites: list[LatentSite] = []
         self.deterministic: list[str] = []
+        self._all_inside: Callable[..., Any] | None = None
         self._discover()
 
     @property
@@ -165,6 +167,33 @@ class Potential:
         trace = handlers.trace(model).get_trace(*args, **kwargs)
         return self.unconstrain({name: trace.nodes[name]["value"] for name in self.names}, data)
 
+    def check_data(self, vector: Any, data: Sequence[Any]) -> None:
+        """Refuse observed values outside their supports; ``vector`` is a point of finite log density.
+
+        :raises SiteError: naming the site and the value.
+
+        Compiled code checks nothing, and the formula of a discrete log density may be finite at any real number.
+        """
+        if not is_validation_enabled():
+            return
+        if self._all_inside is None:
+            self._all_inside = compile.compile(self._observations_inside, horizon=1)
+        with validation_enabled(False):
+            inside = bool(self._all_inside(vector, data))
+        if not inside:
+            with validation_enabled(True):
+                self._run(vector, data)[0].compute_log_prob()
+
+    def _observations_inside(self, vector: Any, data: Sequence[Any]) -> Any:
+        inside = ops.array(True)
+        for site in self._run(vector, data)[0].nodes.values():
+            if site["type"] == "sample" and site["is_observed"] and site["mask"] is not False:
+                try:
+                    inside = inside & ops.all(site["fn"].support.check(site["value"]))
+                except NotImplementedError:
+                    continue
+        return inside
+
     def explain(self, vector: Any, data: Sequence[Any]) -> str:
         """Return a table of each site at ``vector``: value, whether it lies in the support, log density, gradient.
 
@@ -182,7 +211,9 @@ class Potential:
             complaint = self._complaint(vector, data)
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-        return "\n".join([*lines, *complaint])
+        suspects = [row[0] for row in rows[1:] if row[3] == "NO" or not isfinite(float(row[4])) or row[5] == "NOT FINITE"]
+        culprit = [f"look at {', '.join(f'site {name!r}' for name in suspects)}"] if suspects else []
+        return "\n".join([*lines, *culprit, *complaint])
 
     def _complaint(self, vector: Any, data: Sequence[Any]) -> list[str]:
         try:
@@ -225,12 +256,12 @@ class FunctionPotential:
 
     :param log_density_fn: ``fn(vector, *data) -> scalar`` over the active backend's arrays.
     :param size: length of the vector.
-    :param data: arrays handed to the function at each call.
+    :param arguments: what is handed to the function after the vector.
     """
 
-    def __init__(self, log_density_fn: Callable[..., Any], size: int, data: Sequence[Any] = ()) -> None:
+    def __init__(self, log_density_fn: Callable[..., Any], size: int, arguments: ModelArguments) -> None:
         self.backend = registry.active()
-        self.arguments = ModelArguments(data, {})
+        self.arguments = arguments
         self.size = size
         self.names = ["position"]
         self.deterministic: list[str] = []
@@ -238,12 +269,15 @@ class FunctionPotential:
 
     def log_density(self, vector: Any, data: Sequence[Any]) -> Any:
         """Return the user's log density at ``vector``."""
-        args, _ = self.arguments.rebuild(data)
-        return self._log_density_fn(vector, *args)
+        args, kwargs = self.arguments.rebuild(data)
+        return self._log_density_fn(vector, *args, **kwargs)
 
     def constrain(self, vector: Any, data: Sequence[Any]) -> dict[str, Any]:
         """Return the vector itself, under the name ``position``."""
         return {"position": vector}
+
+    def check_data(self, vector: Any, data: Sequence[Any]) -> None:
+        """Accept the data: a density of one's own names no supports."""
 
     def explain(self, vector: Any, data: Sequence[Any]) -> str:
         """Return the value of the log density at ``vector``."""

@@ -219,7 +219,8 @@ def _batch_shape(samples: Mapping[str, Any], batch_ndims: int, num_samples: int 
     if not shapes:
         if num_samples is None or num_samples < 1:
             raise InferenceError(
-                f"Predictive needs posterior_samples, or num_samples of 1 or more; received num_samples={num_samples!r}"
+                f"Predictive needs posterior_samples, or num_samples of 1 or more; received num_samples={num_samples!r}; "
+                "try num_samples=1000 for draws from the prior"
             )
         return (num_samples,)
     if len(set(shapes.values())) > 1:

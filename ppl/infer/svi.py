@@ -148,7 +148,7 @@ class SVI:
 
     def _step_on_leaves(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> float:
         if self._loss_and_grads is not None:
-            return self._step_of_user(args, kwargs)
+            return self._step_of_user(self._loss_and_grads, args, kwargs)
         estimate, leaves, gradients = self.objective.backward(args, kwargs, getattr(self.loss, "retain_graph", None))
         self._names.update(dict.fromkeys(leaves))
         loss = float(estimate.loss)
@@ -157,9 +157,9 @@ class SVI:
         _clear(leaves)
         return loss
 
-    def _step_of_user(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> float:
+    def _step_of_user(self, loss_and_grads: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> float:
         with ParamNames() as seen:
-            value = self._loss_and_grads(self.model, self.guide, *args, **kwargs)  # type: ignore[misc]
+            value = loss_and_grads(self.model, self.guide, *args, **kwargs)
         loss = float(ops.to_numpy(ops.array(value)))
         require_params(seen.names)
         leaves = leaves_of(seen.names)
@@ -225,7 +225,8 @@ class SVI:
         values = constrain(params, constraints_of(params))
         shown = ", ".join(f"{name} = {_short(value)}" for name, value in values.items())
         raise InferenceError(
-            f"the loss is {loss} at step {step}: {where}; params at that step, which stay in the param store: {shown}; "
+            f"the loss is {loss} at step {step}: {where}; expected a finite loss; "
+            f"params at that step, which stay in the param store: {shown}; "
             "try a smaller learning rate, other initial values, or SVI(..., stable_update=True)"
         )
 

@@ -68,12 +68,12 @@ class plate(IndepMessenger):
         self.subsample_size = _subsample_size(name, size, subsample_size, subsample)
         self._length = self.subsample_size
         self._factor = 1.0
-        if subsample is not None or (size is not None and self.subsample_size != size):
-            self._choose(subsample)
+        count = self.subsample_size
+        if size is not None and count is not None and (subsample is not None or count != size):
+            self._choose(subsample, size, count)
 
-    def _choose(self, subsample: Any) -> None:
-        size, count = self.size, self.subsample_size
-        fn = _Subsample(self.name, size, count)  # type: ignore[arg-type]
+    def _choose(self, subsample: Any, size: int, count: int) -> None:
+        fn = _Subsample(self.name, size, count)
         value = None if subsample is None else ops.array(subsample)
         if value is not None and not autodiff.is_tracing() and count and not bool(ops.all((value >= 0) & (value < size))):
             raise PlateError(f"plate {self.name!r} got indices outside range({size}); expected a subsample of them")
@@ -89,7 +89,7 @@ class plate(IndepMessenger):
                 f"handler; expected shape ({count},); try the same subsample_size in both"
             )
         self._indices = value if self.device is None else ops.to_device(value, self.device)
-        self._factor = size / count  # type: ignore[operator]
+        self._factor = size / count
 
     def __enter__(self) -> Any:
         self._vectorized = True
@@ -172,7 +172,12 @@ def _subsample_size(name: str, size: int | None, subsample_size: int | None, sub
             f"plate {name!r} takes a subsample of an unknown number; expected size; try ppl.plate({name!r}, len(data), ...)"
         )
     if subsample_size > size and subsample is None:
-        raise PlateError(f"plate {name!r} got subsample_size={subsample_size} of size={size}; expected at most {size}; try subsample_size={size}")
+        raise PlateError(
+            f"plate {name!r} got subsample_size={subsample_size} of size={size}; expected at most {size}; "
+            f"try subsample_size={size}"
+        )
     if subsample_size == 0 and size > 0:
-        raise PlateError(f"plate {name!r} got an empty subsample of size={size}; expected at least one index; try subsample_size=1")
+        raise PlateError(
+            f"plate {name!r} got an empty subsample of size={size}; expected at least one index; try subsample_size=1"
+        )
     return subsample_size

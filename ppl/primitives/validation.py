@@ -50,6 +50,6 @@ def check_site_shapes(site: Message) -> None:
         plates = ", ".join(f"{frame.name!r} (dim={frame.dim}, size={frame.size})" for frame in frames)
         raise ShapeError(
             f"site {site['name']!r} has batch shape {shape}, whose dim={dim} of size {size} no plate declares; "
-            f"plates around it: {plates or 'none'}; expected a plate for each batch dimension; try .to_event({-dim}) on its distribution, or with ppl.plate('name', "
-            f"{size}, dim={dim})"
+            f"plates around it: {plates or 'none'}; expected a plate for each batch dimension; "
+            f"try .to_event({-dim}) on its distribution, or with ppl.plate('name', {size}, dim={dim})"
         )

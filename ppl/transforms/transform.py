@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from ppl import ops
-from ppl.constraints import Constraint, real
+from ppl.constraints import ByValue, Constraint, real
 from ppl.typing import Shape
 
 
-class Transform:
+class Transform(ByValue):
     """A differentiable map ``y = t(x)`` from ``domain`` to ``codomain``.
 
     A subclass defines ``__call__``, ``_inverse`` and ``log_abs_det_jacobian``; maps that change shapes define ``forward_shape``
@@ -51,17 +51,6 @@ class Transform:
         """Return the shape of ``t.inv(y)`` for ``y`` of ``shape``."""
         return tuple(shape)
 
-    def __eq__(self, other: object) -> bool:
-        if self is other:
-            return True
-        if type(self) is not type(other):
-            return NotImplemented
-        mine, theirs = vars(self), vars(other)
-        return mine.keys() == theirs.keys() and all(_same(mine[key], theirs[key]) for key in mine)
-
-    def __hash__(self) -> int:
-        return hash(type(self))
-
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{key}={value}' for key, value in vars(self).items())})"
 
@@ -69,17 +58,6 @@ class Transform:
 def operand(value: Any) -> Any:
     """Return a transform's parameter as the active backend can use it: numbers stay, foreign arrays and lists are converted."""
     return value if isinstance(value, (int, float)) or ops.is_array(value) else ops.array(value)
-
-
-def _same(left: Any, right: Any) -> bool:
-    if left is right:
-        return True
-    plain = (bool, int, float, Constraint, Transform)
-    if isinstance(left, plain) and isinstance(right, plain):
-        return bool(left == right)
-    if isinstance(left, (list, tuple)) and isinstance(right, (list, tuple)):
-        return len(left) == len(right) and all(_same(*pair) for pair in zip(left, right, strict=True))
-    return False
 
 
 class InverseTransform(Transform):

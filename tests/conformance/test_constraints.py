@@ -8,6 +8,8 @@ from ppl import ops
 from ppl.errors import ConstraintError
 from ppl.testing import to_host
 
+pytestmark = pytest.mark.strict
+
 FACTOR = [[1.0, 0.0], [0.6, 0.8]]
 # constraint, members, strangers
 TABLE = [

@@ -9,6 +9,8 @@ from ppl import constraints, ops
 from ppl import distributions as dist
 from ppl.testing import assert_close, goodness_of_fit, monte_carlo_z, numerical_gradient, to_host
 
+pytestmark = pytest.mark.strict
+
 DRAWS = 10_000
 ids = [str(case) for case in CASES]
 every_case = pytest.mark.parametrize("case", CASES, ids=ids)

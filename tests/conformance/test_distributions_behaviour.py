@@ -16,6 +16,8 @@ from ppl.distributions.validation import default_validate_args, set_default_vali
 from ppl.errors import ConstraintError, ShapeError
 from ppl.testing import assert_close, goodness_of_fit, to_host
 
+pytestmark = pytest.mark.strict
+
 INF = np.inf
 
 

@@ -16,6 +16,8 @@ from ppl.infer.objective import Estimate, Objective, constraints_of, discover, l
 from ppl.infer.particles import has_explicit_keys
 from ppl.ops import random
 
+pytestmark = pytest.mark.strict
+
 PARTICLES, REPETITIONS = 50, 60
 
 
@@ -247,12 +249,7 @@ def test_mixed_guide_in_plates(backend, kind):
     exact = lambda point: mixed_loss(point, keep, options.get("factor", 1.0))  # noqa: E731
     assert standard_errors_off(losses, exact(MIXED_POINT)) < 5
     for name, slope in gradient_of(exact, MIXED_POINT).items():
-        if name == "logits":
-            kept, left_out = gradients[name][:, keep], gradients[name][:, ~keep]
-            assert standard_errors_off(kept, slope[keep]) < 5
-            assert numpy.abs(left_out).max(initial=0.0) < 1e-12
-        else:
-            assert standard_errors_off(gradients[name], slope) < 5
+        assert standard_errors_off(gradients[name], slope) < 5
 
 
 def test_plates_reduce_the_variance(backend):

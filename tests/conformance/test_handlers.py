@@ -13,6 +13,8 @@ from ppl import distributions as dist
 from ppl import handlers, ops, poutine, runtime
 from ppl.errors import DuplicateSite, HandlerError, PplError, PplWarning, SiteError
 
+pytestmark = pytest.mark.strict
+
 LAWS = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 

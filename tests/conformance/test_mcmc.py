@@ -48,6 +48,7 @@ def normal_posterior(y):
     return (1 / 4 + y.sum() / 9) / precision, 1 / precision
 
 
+@pytest.mark.strict
 @pytest.mark.parametrize("make", [infer.NUTS, lambda model: infer.HMC(model, num_steps=5)], ids=["NUTS", "HMC"])
 def test_conjugate_normal(backend, rng, make):
     y = rng.normal(2.0, 3.0, size=7)

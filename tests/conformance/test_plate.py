@@ -14,6 +14,8 @@ from ppl import distributions as dist
 from ppl import handlers, ops, poutine, runtime
 from ppl.errors import PlateCollision, PlateError, ShapeError
 
+pytestmark = pytest.mark.strict
+
 
 def host(value):
     return ops.to_numpy(ops.array(value))

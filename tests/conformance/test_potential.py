@@ -15,6 +15,8 @@ from ppl.infer.mcmc.metrics import Dense, Diagonal
 from ppl.infer.potential import ModelArguments, Potential
 from ppl.ops import autodiff, random
 
+pytestmark = pytest.mark.strict
+
 
 def model(y):
     scale = ppl.sample("scale", dist.HalfCauchy(2.0))

@@ -13,6 +13,8 @@ from ppl import handlers, ops, runtime
 from ppl.errors import PplWarning, RandomKeyError, ShapeError, SiteError
 from ppl.primitives import check_site_shapes
 
+pytestmark = pytest.mark.strict
+
 
 def host(value):
     return ops.to_numpy(ops.array(value))
@@ -210,7 +212,7 @@ def test_undeclared_batch_dimension_is_refused_where_plates_matter(backend):
 
     trace = handlers.trace(model).get_trace()
     trace.compute_log_prob()
-    text = r"'y' has batch shape \(3, 4\), whose dim=-1 .*no plate declares; .*'rows' \(dim=-2, size=3\); try .to_event\(1\)"
+    text = r"'y' has batch shape \(3, 4\), whose dim=-1 .*no plate declares; .*'rows' \(dim=-2, size=3\); .*try .to_event\(1\)"
     with pytest.raises(ShapeError, match=text):
         check_site_shapes(trace.nodes["y"])
 

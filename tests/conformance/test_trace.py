@@ -10,6 +10,8 @@ from ppl import handlers, ops
 from ppl.errors import DuplicateSite, HandlerError, SiteError
 from ppl.handlers import Trace
 
+pytestmark = pytest.mark.strict
+
 Y = numpy.array([0.1, -0.4, 2.0])
 
 

@@ -8,6 +8,8 @@ from ppl.distributions import biject_to, transform_to
 from ppl.errors import ShapeError
 from ppl.testing import assert_close, numerical_jacobian, to_host
 
+pytestmark = pytest.mark.strict
+
 t = transforms
 SCALAR = [
     t.IdentityTransform(),

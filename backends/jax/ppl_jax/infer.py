@@ -36,7 +36,7 @@ def loop(step, capacity=256):
         for start in range(0, num_steps, capacity):
             count = min(capacity, num_steps - start)
             state, buffer = chunk(state, count, arguments)
-            pieces.append(jax.tree.map(lambda rows: numpy.asarray(rows)[:count], buffer))  # noqa: B023
+            pieces.append(jax.tree.map(lambda rows, count=count: numpy.asarray(rows)[:count], buffer))
         return state, jax.tree.map(lambda *parts: numpy.concatenate(parts) if len(parts) > 1 else parts[0], *pieces)
 
     run.compiled = chunk
@@ -74,7 +74,8 @@ def map_rows(fn, rows, *arguments):
     for start in range(0, len(rows), size):
         block = rows[start : start + size]
         padded = numpy.concatenate([block, numpy.repeat(block[-1:], size - len(block), axis=0)])
-        blocks.append(jax.tree.map(lambda leaf: numpy.asarray(leaf)[: len(block)], mapped(jnp.asarray(padded), *arguments)))  # noqa: B023
+        count, results = len(block), mapped(jnp.asarray(padded), *arguments)
+        blocks.append(jax.tree.map(lambda leaf, count=count: numpy.asarray(leaf)[:count], results))
     return jax.tree.map(lambda *leaves: numpy.concatenate(leaves), *blocks)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from autograd.extend import defvjp
 
 from ppl_numpy.primitives import PLAIN, constant, cumulative_product, elementwise_vjp, primitive, take_along, unbroadcast
-from ppl_numpy.shaping import *  # noqa: F403
+from ppl_numpy.shaping import *  # noqa: F403  handed out with the functions below
 from ppl_numpy.shaping import broadcast_to, is_floating, moveaxis, permute_dims, reshape, shape
 
 _quiet = np.errstate

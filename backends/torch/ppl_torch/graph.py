@@ -20,6 +20,12 @@ DIRECT = frozenset(
     """.split()
 )
 METHODS = {"expand": torch.Tensor.expand, "view": torch.Tensor.view}
+# aten operators that fill the shape of their argument with one number: the number, or None if it is the next argument.
+FILLED = {
+    torch.ops.aten.zeros_like.default: 0,
+    torch.ops.aten.ones_like.default: 1,
+    torch.ops.aten.full_like.default: None,
+}
 COPIES = {torch.ops.aten.detach.default, torch.ops.aten.alias.default, torch.ops.aten.lift_fresh_copy.default}
 
 
@@ -62,6 +68,7 @@ def simplify(graph_module):
     _drop_copies(graph_module.graph)
     graph_module.graph.eliminate_dead_code()
     _fold_constants(graph_module)
+    _drop_identities(graph_module)
     _share_equal_nodes(graph_module.graph)
     _call_directly(graph_module.graph)
     graph_module.graph.eliminate_dead_code()
@@ -82,6 +89,8 @@ def _fold_constants(graph_module):
     for node in list(graph.nodes):
         if node.op == "get_attr":
             known[node] = _attribute(graph_module, node.target)
+        elif node.op == "call_function" and node.target in FILLED:
+            known[node] = _filled(node)
         elif node.op == "call_function" and not _draws(node) and all(source in known for source in node.all_input_nodes):
             with torch.no_grad():
                 known[node] = node.target(
@@ -97,6 +106,41 @@ def _fold_constants(graph_module):
             constant.meta.update(node.meta)
             node.replace_all_uses_with(constant)
     graph.eliminate_dead_code()
+
+
+def _filled(node):
+    """Return the value of a node that reads only the shape of its argument."""
+    like = torch.empty_strided(node.meta["val"].shape, node.meta["val"].stride(), dtype=node.meta["val"].dtype)
+    fill = FILLED[node.target]
+    return torch.full_like(like, node.args[1] if fill is None else fill, device=node.meta["val"].device)
+
+
+def _drop_identities(graph_module):
+    """Replace nodes that return their first argument: a first power, a view of the same shape, the sum of one element."""
+    for node in list(graph_module.graph.nodes):
+        if node.op != "call_function" or not node.args or not isinstance(node.args[0], torch.fx.Node):
+            continue
+        source, value = node.args[0], node.meta.get("val")
+        if not isinstance(value, torch.Tensor) or not isinstance(source.meta.get("val"), torch.Tensor):
+            continue
+        before, name = source.meta["val"], str(node.target)
+        same = value.shape == before.shape and value.dtype == before.dtype
+        if (
+            (name == "aten.pow.Tensor_Scalar" and node.args[1] == 1 and same)
+            or (name in ("aten.view.default", "aten.expand.default", "aten._unsafe_view.default") and same)
+            or (name == "aten.sum.dim_IntList" and _undoes_unsqueeze(node, source))
+        ):
+            node.replace_all_uses_with(source.args[0] if name == "aten.sum.dim_IntList" else source)
+            graph_module.graph.erase_node(node)
+    graph_module.graph.eliminate_dead_code()
+
+
+def _undoes_unsqueeze(node, source):
+    """Return whether a sum runs over just the axis of size one that its argument was given."""
+    if str(source.target) != "aten.unsqueeze.default" or len(node.args) > 2 or node.kwargs:
+        return False
+    ndim = source.meta["val"].ndim
+    return [axis % ndim for axis in node.args[1]] == [source.args[1] % ndim]
 
 
 def _attribute(graph_module, path):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ppl_torch.convert import dimensions, floating, pair, promoted, tensor, tensors
-from ppl_torch.shaping import (  # noqa: F401
+from ppl_torch.shaping import (  # noqa: F401  handed out with the functions below
     arange,
     array,
     astype,

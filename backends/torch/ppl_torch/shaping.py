@@ -192,6 +192,10 @@ def _put(x, index, value, accumulate):
 
 
 def index_update(x, index, value):
+    if type(index) is int:
+        x = tensor(x)
+        value = pair(x, value)[1].to(x.dtype)
+        return torch.select_scatter(x, value.expand(x.shape[1:]), 0, index)
     return _put(x, index, value, accumulate=False)
 
 

@@ -14,8 +14,8 @@ from ppl import ops, registry
 from ppl.errors import InitializationError
 from ppl.infer.adapt import dual_averaging, step_size, windows
 from ppl.infer.adapt.dual_averaging import DualAveragingState
-from ppl.infer.mcmc.kernels import Kernel
 from ppl.infer.mcmc.integrators import Phase, leapfrog
+from ppl.infer.mcmc.kernels import Kernel
 from ppl.infer.mcmc.progress import Progress
 from ppl.infer.mcmc.state import ChainState, Mass
 from ppl.ops import autodiff, compile, random
@@ -60,11 +60,13 @@ class Sampler:
         self.num_chains = num_chains
         self.num_draws = num_draws
         self.backend = registry.active()
-        self._energy_and_gradient: Callable | None = None
-        self._advance: Callable | None = None
         self.interrupted = False
         self.num_gradients = 0
-        self.mass: Mass | None = None
+        # What follows is made by the first run, out of its data; the metric by each.
+        self._built = False
+        self._evaluate: Callable[..., Any]
+        self._advance: Callable[..., Any]
+        self.mass: Mass
 
     def run(self, seed: int, num_warmup: int, num_samples: int, data: list[Any], progress: Progress) -> Draws | None:
         """Return the draws after warm-up, fewer than ``num_samples`` after an interrupt, ``None`` if it came during warm-up."""
@@ -77,7 +79,6 @@ class Sampler:
             first = self._first_step(chains, data)
             key = self.backend.infer.sampling_key(host_int(generator))
             state = RunState(key, chains, dual_averaging.start(first))
-            self._prepare()
             with _interrupts() as interrupted:
                 state = self._warm_up(state, num_warmup, data, progress, interrupted)
                 pieces: list[Draws] = []
@@ -91,9 +92,10 @@ class Sampler:
         """Return chains at points of finite log density and gradient.
 
         :raises InitializationError: with a report per site if none is found.
+        :raises SiteError: if an observed value lies outside its support.
         """
         host = self._propose(generator, data)
-        self._make_gradient(ops.array(host), data)
+        self._build(ops.array(host), data)
         for _ in range(MAX_START_TRIES):
             positions = ops.array(host)
             energy, gradient = self._evaluate(positions, data)
@@ -101,26 +103,29 @@ class Sampler:
             with registry.using("numpy"):
                 finite = ops.isfinite(on_host[0]) & ops.all(ops.isfinite(on_host[1]), axis=-1)
             if finite.all():
+                self.potential.check_data(ops.array(host[0]), data)
                 return ChainState(positions, energy, gradient)
             proposed = self._propose(generator, data)
             host[~finite] = proposed[~finite]
-        bad = [index for index, good in enumerate(finite) if not good][0]
+        bad = next(index for index, good in enumerate(finite) if not good)
         raise InitializationError(
-            f"no valid start was found for chain {bad} in {MAX_START_TRIES} tries: the log density or its gradient is not finite; "
-            f"expected finite values; at the last try:\n{self.potential.explain(positions[bad], data)}\n"
-            "try init_strategy=infer.init_to_feasible() or init_to_value(values={...}), or look at the sites marked above"
+            f"no valid start was found for chain {bad} in {MAX_START_TRIES} tries: the log density or its gradient is not "
+            f"finite; expected finite values; at the last try:\n{self.potential.explain(positions[bad], data)}\n"
+            "try init_strategy=infer.init_to_feasible() or init_to_value(values={...}), or to change the sites named above"
         )
 
-    def _make_gradient(self, example: Any, data: list[Any]) -> None:
-        if self._energy_and_gradient is not None:
+    def _build(self, example: Any, data: list[Any]) -> None:
+        if self._built:
             return
         potential = self.potential
 
         def energy_and_gradient(position: Any, data: Any) -> Any:
             return autodiff.value_and_grad(lambda point: -potential.log_density(point, data))(position)
 
-        self._energy_and_gradient = self.backend.infer.over_chains(energy_and_gradient, example, data)
-        self._evaluate = compile.compile(self._energy_and_gradient, horizon=20)
+        over_chains = self.backend.infer.over_chains(energy_and_gradient, example, data)
+        self._evaluate = compile.compile(over_chains, horizon=20)
+        self._advance = self.backend.infer.loop(self._step(over_chains))
+        self._built = True
 
     def _propose(self, generator: Any, data: list[Any]) -> Any:
         """Return a host array of starting points, one a row, in the default dtype of the backend."""
@@ -174,10 +179,9 @@ class Sampler:
 
             return step_size.search(accept_prob, initial, self.kernel.target_accept_prob)
 
-    def _prepare(self) -> None:
-        if self._advance is not None:
-            return
-        transition = self.kernel.transition(self._energy_and_gradient, self.num_draws)
+    def _step(self, energy_and_gradient: Callable[..., Any]) -> Callable[..., tuple[RunState, Draws]]:
+        """Return the transition with the adaptation of its step size: ``step(state, data, mass, adapting)``."""
+        transition = self.kernel.transition(energy_and_gradient, self.num_draws)
         target = self.kernel.target_accept_prob
 
         def step(state: RunState, data: Any, mass: Mass, adapting: Any) -> tuple[RunState, Draws]:
@@ -188,9 +192,17 @@ class Sampler:
             chains, info = transition(key_step, state.chains, sizes, mass, data)
             updated = dual_averaging.update(averaging, ops.mean(info.accept_prob), target)
             averaging = DualAveragingState(*(ops.where(adapting, new, old) for new, old in zip(updated, averaging, strict=True)))
-            return RunState(key, chains, averaging), Draws(chains.position, chains.potential_energy, *info, size)
+            draws = Draws(
+                chains.position,
+                chains.potential_energy,
+                info.accept_prob,
+                info.num_leapfrog_steps,
+                info.divergent,
+                size,
+            )
+            return RunState(key, chains, averaging), draws
 
-        self._advance = self.backend.infer.loop(step)
+        return step
 
     def _warm_up(self, state: RunState, num_warmup: int, data: list[Any], progress: Progress, interrupted: Any) -> RunState:
         kernel = self.kernel

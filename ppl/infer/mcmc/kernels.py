@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ppl.errors import InferenceError
@@ -11,6 +12,8 @@ from ppl.infer.initialization import init_to_uniform
 from ppl.infer.mcmc import hmc, nuts, trajectory
 from ppl.infer.mcmc.metrics import Dense, Diagonal, Metric
 from ppl.infer.mcmc.spelling import resolve
+from ppl.infer.mcmc.state import Transition
+from ppl.infer.potential import FunctionPotential, ModelArguments, Potential
 from ppl.ops import compile
 from ppl.typing import Model
 
@@ -43,23 +46,25 @@ class Kernel(ABC):
         adapt_mass_matrix: bool = True,
         full_mass: bool | None = None,
         target_accept_prob: float = 0.8,
-        init_strategy: Callable | None = None,
+        init_strategy: Callable[..., Any] | None = None,
         initial_inverse_mass: Any = None,
         **spellings: Any,
     ) -> None:
-        if (model is None) == (log_density_fn is None):
+        self.potential: Callable[[ModelArguments], Potential | FunctionPotential]
+        if model is not None and log_density_fn is None:
+            self.potential = partial(Potential, model)
+        elif model is None and log_density_fn is not None:
+            if dimension is None:
+                raise InferenceError(f"{type(self).__name__} with log_density_fn needs dimension=..., the length of its vector")
+            self.potential = partial(FunctionPotential, log_density_fn, dimension)
+        else:
             raise InferenceError(f"{type(self).__name__} needs either a model or log_density_fn=..., and only one of them")
-        if log_density_fn is not None and dimension is None:
-            raise InferenceError(f"{type(self).__name__} with log_density_fn needs dimension=..., the length of its vector")
         if not 0.0 < target_accept_prob < 1.0:
             raise InferenceError(f"target_accept_prob must lie strictly between 0 and 1, got {target_accept_prob}")
         if step_size is not None and not step_size > 0.0:
             raise InferenceError(f"step_size must be positive, got {step_size}")
         given = {"full_mass": full_mass, "init_strategy": init_strategy, "initial_inverse_mass": initial_inverse_mass}
         given = resolve(type(self).__name__, given, spellings)
-        self.model = model
-        self.log_density_fn = log_density_fn
-        self.dimension = dimension
         self.step_size = step_size
         self.adapt_step_size = adapt_step_size
         self.adapt_mass_matrix = adapt_mass_matrix
@@ -69,7 +74,7 @@ class Kernel(ABC):
         self.metric: Metric = Dense() if given["full_mass"] else Diagonal()
 
     @abstractmethod
-    def transition(self, energy_and_gradient: Callable, num_draws: int) -> Callable:
+    def transition(self, energy_and_gradient: Callable[..., Any], num_draws: int) -> Transition:
         """Return ``step(key, state, step_size, mass, data) -> (state, info)``, its repeated part compiled.
 
         :param num_draws: how many transitions will follow, which decides whether a slow compiler pays.
@@ -93,11 +98,11 @@ class NUTS(Kernel):
             raise InferenceError(f"max_tree_depth must be an int from 1 to 20, got {max_tree_depth!r}")
         self.max_tree_depth = max_tree_depth
 
-    def transition(self, energy_and_gradient: Callable, num_draws: int) -> Callable:
+    def transition(self, energy_and_gradient: Callable[..., Any], num_draws: int) -> Transition:
         """Return the NUTS transition of all chains."""
-        leaf = trajectory.make_leaf(energy_and_gradient, self.metric)
+        leaf = trajectory.flat_leaf(trajectory.make_leaf(energy_and_gradient, self.metric))
         leaf = compile.compile(leaf, horizon=LEAVES_A_DRAW * num_draws)
-        return nuts.make_step(self.metric, leaf, self.max_tree_depth)
+        return nuts.make_step(self.metric, trajectory.structured_leaf(leaf), self.max_tree_depth)
 
 
 class HMC(Kernel):
@@ -127,7 +132,7 @@ class HMC(Kernel):
         self.num_steps = num_steps
         self.trajectory_length = trajectory_length if trajectory_length is not None else 6.283185307179586
 
-    def transition(self, energy_and_gradient: Callable, num_draws: int) -> Callable:
+    def transition(self, energy_and_gradient: Callable[..., Any], num_draws: int) -> Transition:
         """Return the HMC transition of all chains."""
         one_step = hmc.make_leapfrog(energy_and_gradient, self.metric)
         one_step = compile.compile(one_step, horizon=LEAVES_A_DRAW * num_draws)

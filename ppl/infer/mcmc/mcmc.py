@@ -12,7 +12,7 @@ from ppl.infer.mcmc.chains import Draws, Sampler, host_int
 from ppl.infer.mcmc.kernels import Kernel
 from ppl.infer.mcmc.progress import Progress
 from ppl.infer.mcmc.spelling import resolve
-from ppl.infer.potential import FunctionPotential, ModelArguments, Potential
+from ppl.infer.potential import ModelArguments
 from ppl.ops import random
 
 CHAIN_METHODS = ("vectorized", "sequential")
@@ -78,8 +78,7 @@ class MCMC:
         self.num_gradients = 0
         self.backend = registry.active()
         self._samplers: dict[Any, Sampler] = {}
-        self._samples: dict[str, Any] | None = None
-        self._draws: Draws | None = None
+        self._result: tuple[dict[str, Any], Draws] | None = None
 
     def run(self, *args: Any, **kwargs: Any) -> MCMC:
         """Sample from the posterior of ``model(*args, **kwargs)`` and return this object.
@@ -120,39 +119,38 @@ class MCMC:
     def _sampler(self, arguments: ModelArguments, num_chains: int) -> Sampler:
         signature = (arguments.signature(), num_chains, ops.default_dtype())
         if signature not in self._samplers:
-            kernel = self.kernel
-            if kernel.model is not None:
-                potential: Any = Potential(kernel.model, arguments)
-            else:
-                args, _ = arguments.rebuild(arguments.arrays)
-                potential = FunctionPotential(kernel.log_density_fn, kernel.dimension, args)
-            self._samplers[signature] = Sampler(kernel, potential, num_chains, self.warmup_steps + self.num_samples)
+            potential = self.kernel.potential(arguments)
+            self._samplers[signature] = Sampler(self.kernel, potential, num_chains, self.warmup_steps + self.num_samples)
         return self._samplers[signature]
 
     def _keep(self, sampler: Sampler, parts: list[Draws], data: list[Any]) -> None:
         self.interrupted = sampler.interrupted
-        self._samples, self._draws = None, None
+        self._result = None
         if not parts:
-            warnings.warn("the run was interrupted during warm-up: no draws were kept; try run(...) again, or fewer warmup_steps", PplWarning, stacklevel=3)
+            message = "the run was interrupted during warm-up: no draws were kept; try run(...) again, or fewer warmup_steps"
+            warnings.warn(message, PplWarning, stacklevel=3)
             return
         with registry.using("numpy"):
             shortest = min(len(part.position) for part in parts) if len(parts) > 1 else len(parts[0].position)
             columns = [[column[:shortest] for column in columns] for columns in zip(*parts, strict=True)]
-            self._draws = Draws(*(ops.concat(column, axis=1) if column[0].ndim > 1 else column[0] for column in columns))
-            count, chains, size = self._draws.position.shape
-            rows = ops.permute_dims(self._draws.position, (1, 0, 2)).reshape(chains * count, size)
+            draws = Draws(*(ops.concat(column, axis=1) if column[0].ndim > 1 else column[0] for column in columns))
+            count, chains, size = draws.position.shape
+            rows = ops.permute_dims(draws.position, (1, 0, 2)).reshape(chains * count, size)
         flat = self.backend.infer.map_rows(sampler.potential.constrain, rows, data)
-        self._samples = {name: values.reshape(chains, count, *values.shape[1:]) for name, values in flat.items()}
+        self._result = {name: values.reshape(chains, count, *values.shape[1:]) for name, values in flat.items()}, draws
         if self.interrupted:
-            message = f"the run was interrupted: {count} of {self.num_samples} draws of {chains} chain(s) were kept; try run(...) again for all"
+            message = (
+                f"the run was interrupted: {count} of {self.num_samples} draws of {chains} chain(s) were kept; "
+                "try run(...) again for all"
+            )
             warnings.warn(message, PplWarning, stacklevel=3)
 
-    def _host_samples(self) -> dict[str, Any]:
-        if self._samples is None:
+    def _kept(self) -> tuple[dict[str, Any], Draws]:
+        if self._result is None:
             raise InferenceError(
                 "there are no draws: expected mcmc.run(...) to have finished at least one chunk after warm-up; call it"
             )
-        return self._samples
+        return self._result
 
     def get_samples(self, group_by_chain: bool = False) -> dict[str, Any]:
         """Return the draws of each latent and deterministic site as arrays of the backend.
@@ -160,22 +158,23 @@ class MCMC:
         :param group_by_chain: shape ``(num_chains, num_samples, *site)`` instead of ``(num_chains * num_samples, *site)``.
         :raises InferenceError: before the first run.
         """
-        samples = self._host_samples()
+        samples, _ = self._kept()
         with registry.using(self.backend):
             return {name: ops.array(x if group_by_chain else x.reshape(-1, *x.shape[2:])) for name, x in samples.items()}
 
     def get_extra_fields(self) -> dict[str, Any]:
-        """Return host arrays of shape ``(num_chains, num_samples)``: ``potential_energy``, ``accept_prob``, ``num_leapfrog_steps``,
-        ``divergent``; and ``step_size`` of shape ``(num_samples,)``.
+        """Return host arrays of shape ``(num_chains, num_samples)`` and ``step_size`` of shape ``(num_samples,)``.
+
+        The former are ``potential_energy``, ``accept_prob``, ``num_leapfrog_steps`` and ``divergent``.
         """
-        self._host_samples()
-        fields = self._draws._asdict()
+        _, draws = self._kept()
+        fields = draws._asdict()
         fields.pop("position")
         return {name: values.T for name, values in fields.items()}
 
     def diagnostics(self) -> dict[str, Any]:
         """Return per site ``n_eff`` (bulk ESS) and ``r_hat``, and the number of divergent transitions of each chain."""
-        summary = summarize(self._host_samples())
+        summary = summarize(self._kept()[0])
         sites = {name: {"n_eff": row["ess_bulk"], "r_hat": row["r_hat"]} for name, row in summary.items()}
         divergent = self.get_extra_fields()["divergent"]
         return {**sites, "divergences": {f"chain {index}": int(chain.sum()) for index, chain in enumerate(divergent)}}
@@ -186,7 +185,7 @@ class MCMC:
         Statistics: ``mean sd median``, the ends of the central interval of probability ``prob``, ``ess_bulk ess_tail r_hat``
         (Vehtari et al. 2021). Divergent transitions are counted below.
         """
-        summary = summarize(self._host_samples(), prob)
+        summary = summarize(self._kept()[0], prob)
         print(summary.table())
         fields = self.get_extra_fields()
         total, divergences = fields["divergent"].size, int(fields["divergent"].sum())

@@ -30,7 +30,11 @@ def make_step(metric: Metric, leaf: Callable[..., Subtree], max_tree_depth: int)
     :param leaf: what :func:`ppl.infer.mcmc.trajectory.make_leaf` returns, compiled or not.
     :param max_tree_depth: a trajectory has at most ``2**max_tree_depth - 1`` leapfrog steps.
     """
-    firsts, lasts = (ops.array(table, dtype="int64") for table in termination.checkpoint_tables(max_tree_depth))
+    tables = termination.checkpoint_tables(max_tree_depth)
+    traced_tables = [ops.array(table, dtype="int64") for table in tables]
+
+    def checkpoints_of(number: Any) -> Any:
+        return [table[number] for table in (tables if isinstance(number, int) else traced_tables)]
 
     def grow(
         tree: Tree, depth: Any, going_right: Any, randomness: Randomness, constants: Constants
@@ -54,13 +58,13 @@ def make_step(metric: Metric, leaf: Callable[..., Subtree], max_tree_depth: int)
             subtree = leaf(subtree, tree.active, signed_step, mass, initial_energy, log_uniform, data)
             momentum = subtree.edge[1]
 
+            first, last = checkpoints_of(number)
+
             def open_node(checkpoints: Any, turning: Any) -> tuple[Any, Any]:
-                return termination.keep_checkpoint(checkpoints, lasts[number], momentum, subtree.momentum_sum), turning
+                return termination.keep_checkpoint(checkpoints, last, momentum, subtree.momentum_sum), turning
 
             def close_nodes(checkpoints: Any, turning: Any) -> tuple[Any, Any]:
-                turned = termination.any_turning(
-                    metric, mass, checkpoints, firsts[number], lasts[number], momentum, subtree.momentum_sum
-                )
+                turned = termination.any_turning(metric, mass, checkpoints, first, last, momentum, subtree.momentum_sum)
                 return checkpoints, turning | turned
 
             checkpoints, turning = control.cond(number % 2 == 0, open_node, close_nodes, checkpoints, subtree.turning)
