@@ -282,4 +282,3 @@ class FunctionPotential:
     def explain(self, vector: Any, data: Sequence[Any]) -> str:
         """Return the value of the log density at ``vector``."""
         return f"log density {float(self.log_density(vector, data)):.6g} at {_preview(vector)}"
-

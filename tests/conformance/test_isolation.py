@@ -27,7 +27,7 @@ def other(backend):
 
 
 def is_array_of(name, value):
-    """Whether ``value`` is an array of the library of backend ``name``."""
+    """Return whether ``value`` is an array of the library of backend ``name``."""
     return bool(registry.load(name).ops.is_array(value))
 
 
