@@ -1,9 +1,9 @@
 """The parameters of models and guides: unconstrained values and their constraints, one store for each backend.
 
 >>> import ppl
->>> from ppl import constraints
+>>> from ppl import constraints, ops
 >>> store = ppl.get_param_store()
->>> float(store.setdefault("docs_scale", 2.0, constraints.positive))
+>>> float(ops.to_numpy(store.setdefault("docs_scale", 2.0, constraints.positive)))
 2.0
 >>> del store["docs_scale"]
 """
