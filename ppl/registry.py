@@ -6,16 +6,20 @@ The order is: the innermost ``pyro_backend`` block of this context, then ``set_b
 
 from __future__ import annotations
 
-import importlib.metadata
+import importlib
 import importlib.util
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from difflib import get_close_matches
+from typing import TYPE_CHECKING
 
 from ppl.backend import PARTS, Backend
 from ppl.errors import BackendError, GapError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 ENTRY_POINT_GROUP = "ppl.backends"
 ALIASES = {"pyro": "torch"}
@@ -95,20 +99,26 @@ def _require_complete(name: str, backend: Backend) -> None:
 
 
 def _find(name: str) -> Callable[[], Backend]:
-    for entry_point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
-        if entry_point.name == name:
-            return entry_point.load
     if name in BUNDLED and importlib.util.find_spec(BUNDLED[name]):
         return lambda: importlib.import_module(BUNDLED[name]).backend
+    for entry_point in _advertised():
+        if entry_point.name == name:
+            return entry_point.load
     close = get_close_matches(name, names(), n=1)
     guess = f"; did you mean {close[0]!r}?" if close else "; try one of these, or install the package that provides it"
     raise BackendError(f"unknown backend {name!r}; expected one of {', '.join(map(repr, names()))}{guess}")
 
 
+def _advertised() -> Iterable[EntryPoint]:
+    # Reading what is installed takes longer than the rest of this package, and the bundled backends need none of it.
+    import importlib.metadata
+
+    return importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)
+
+
 def names() -> list[str]:
     """Return the names that :func:`load` knows: bundled, registered and advertised by installed packages."""
-    advertised = {entry_point.name for entry_point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)}
-    return sorted(advertised | set(BUNDLED) | set(_loaders) | set(ALIASES))
+    return sorted({entry_point.name for entry_point in _advertised()} | set(BUNDLED) | set(_loaders) | set(ALIASES))
 
 
 def register(name: str, backend: Backend | Callable[[], Backend]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 from ppl.errors import GapError
-from ppl.registry import active
+from ppl.registry import active, gap
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -28,8 +28,8 @@ def dispatched(part: str) -> Callable[[Callable[Parameters, Result]], Callable[P
             try:
                 implementation = getattr(getattr(backend, part), name)
             except AttributeError:
-                reason = backend.gaps.get(name, "the backend does not implement it")
-                raise GapError(f"{part}.{name} is not available on backend {backend.name!r}: {reason}") from None
+                undeclared = GapError(f"{name} is not available on backend {backend.name!r}: its part {part!r} lacks it")
+                raise gap(name) or undeclared from None
             return implementation(*args, **kwargs)
 
         vars(call)["part"] = part

@@ -224,9 +224,9 @@ def test_a_wrong_environment_is_one_sentence():
 def test_a_gap_is_an_error_with_its_reason():
     value = fake(gaps={"exp": "the library has no exponential"})
     with registry.using(value):
-        with pytest.raises(GapError, match=r"ops\.exp is not available on backend 'fake': the library has no exponential"):
+        with pytest.raises(GapError, match=r"exp is not available on backend 'fake': the library has no exponential"):
             ops.exp(1.0)
-        with pytest.raises(NotImplementedError, match="does not implement it"):
+        with pytest.raises(NotImplementedError, match="log is not available on backend 'fake': its part 'ops' lacks it"):
             ops.log(1.0)
         assert registry.gap("log") is None
         assert isinstance(registry.gap("exp"), GapError)

@@ -5,6 +5,7 @@ import numpy as np
 import scipy.linalg
 from autograd.extend import defvjp, defvjp_argnum
 
+from ppl.errors import GapError
 from ppl_numpy.ops import broadcast_to, diag_embed, diagonal, expand_dims, matrix_transpose, shape, sum, tril, triu
 from ppl_numpy.primitives import primitive, unbroadcast
 
@@ -285,7 +286,7 @@ def _qr_vjp(ans, x):
     q, r = ans
     rows, columns = shape(x)[-2:]
     if rows < columns:
-        raise NotImplementedError(f"the gradient of qr needs at least as many rows as columns, got shape {shape(x)}")
+        raise GapError(f"the gradient of qr needs at least as many rows as columns on backend 'numpy', got shape {shape(x)}")
 
     def vjp(g):
         g_q, g_r = g
