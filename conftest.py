@@ -58,7 +58,20 @@ def pytest_generate_tests(metafunc):
     metafunc.parametrize("backend", names, indirect=True)
 
 
+def expect_gaps(items):
+    """A test marked ``needs(feature)`` must fail on a backend that declares a gap for the feature."""
+    from ppl import registry
+
+    for item in items:
+        for marker in item.iter_markers("needs"):
+            name = item.callspec.params["backend"]
+            reason = registry.load(name).gaps.get(marker.args[0]) if name in LIBRARIES else None
+            if reason:
+                item.add_marker(pytest.mark.xfail(reason=reason, strict=True))
+
+
 def pytest_collection_modifyitems(config, items):
+    expect_gaps(items)
     if config.getoption("--nightly"):
         return
     skip = pytest.mark.skip(reason="long statistical test; run with --nightly")

@@ -120,7 +120,12 @@ class _Real(Constraint):
 
 
 class greater_than(Constraint):
-    """Numbers above ``lower_bound``."""
+    """Numbers above ``lower_bound``.
+
+    >>> from ppl import constraints
+    >>> constraints.greater_than(1.0), constraints.greater_than(1.0).check(1.0)
+    (greater_than(lower_bound=1.0), False)
+    """
 
     def __init__(self, lower_bound: Any) -> None:
         self.lower_bound = lower_bound
@@ -156,7 +161,12 @@ class _Nonnegative(greater_than_eq):
 
 
 class less_than(Constraint):
-    """Numbers below ``upper_bound``."""
+    """Numbers below ``upper_bound``.
+
+    >>> from ppl import constraints
+    >>> constraints.less_than(1.0).check(0.5)
+    True
+    """
 
     def __init__(self, upper_bound: Any) -> None:
         self.upper_bound = upper_bound
@@ -169,7 +179,12 @@ class less_than(Constraint):
 
 
 class interval(Constraint):
-    """Numbers from ``lower_bound`` to ``upper_bound``, both ends included."""
+    """Numbers from ``lower_bound`` to ``upper_bound``, both ends included.
+
+    >>> from ppl import constraints
+    >>> constraints.interval(0.0, 4.0).check(4.0), constraints.half_open_interval(0.0, 4.0).check(4.0)
+    (True, False)
+    """
 
     def __init__(self, lower_bound: Any, upper_bound: Any) -> None:
         self.lower_bound, self.upper_bound = lower_bound, upper_bound
@@ -213,7 +228,12 @@ class _Boolean(Constraint):
 
 
 class integer_interval(Constraint):
-    """Whole numbers from ``lower_bound`` to ``upper_bound``, both ends included."""
+    """Whole numbers from ``lower_bound`` to ``upper_bound``, both ends included.
+
+    >>> from ppl import constraints
+    >>> constraints.integer_interval(0, 4).check(2), constraints.integer_interval(0, 4).check(2.5)
+    (True, False)
+    """
 
     is_discrete = True
 
@@ -287,7 +307,12 @@ class _OneHot(Constraint):
 
 
 class multinomial(Constraint):
-    """Vectors of counts that sum to ``upper_bound``."""
+    """Vectors of counts that sum to ``upper_bound``.
+
+    >>> from ppl import constraints, ops
+    >>> bool(constraints.multinomial(5).check(ops.array([2.0, 3.0, 0.0])))
+    True
+    """
 
     event_dim = 1
     is_discrete = True
@@ -357,6 +382,10 @@ class independent(Constraint):
     """A base constraint whose ``reinterpreted_batch_ndims`` rightmost batch axes are judged together.
 
     :raises ConstraintError: if the number of axes is negative.
+
+    >>> from ppl import constraints, ops
+    >>> bool(constraints.independent(constraints.positive, 1).check(ops.array([1.0, -1.0])))
+    False
     """
 
     def __init__(self, base_constraint: Constraint, reinterpreted_batch_ndims: int) -> None:

@@ -51,6 +51,10 @@ class GenericModule:
 
     :param name: the key in :attr:`current_backend`, such as ``"distributions"``.
     :param default_backend: the import path used while no block says otherwise.
+
+    >>> from ppl.generic import GenericModule, infer
+    >>> GenericModule.current_backend["infer"], infer
+    ('ppl.infer', GenericModule('infer' -> 'ppl.infer'))
     """
 
     current_backend: ClassVar[Mapping[str, str]] = _CurrentBackend()
@@ -87,6 +91,11 @@ def pyro_backend(*args: Any, **kwargs: str) -> Iterator[Backend]:
     :raises BackendError: for an unknown name, a missing library, or a module name that does not exist.
 
     Blocks nest, are local to the thread or task, and seed nothing.
+
+    >>> import ppl
+    >>> with ppl.pyro_backend("numpy") as backend:
+    ...     backend.name
+    'numpy'
     """
     if len(args) > 1:
         raise BackendError(f"pyro_backend takes one name or one dict, got {len(args)} positional arguments")

@@ -37,7 +37,13 @@ _scoped: ContextVar[Backend | None] = ContextVar("ppl_backend", default=None)
 
 
 def active() -> Backend:
-    """Return the backend that primitives, ``ops`` and distributions use here and now."""
+    """Return the backend that primitives, ``ops`` and distributions use here and now.
+
+    >>> from ppl import registry
+    >>> with registry.using("numpy"):
+    ...     registry.active().name
+    'numpy'
+    """
     return _scoped.get() or _default or _load_default()
 
 
@@ -71,6 +77,10 @@ def load(name: str | Backend) -> Backend:
     """Return the backend called ``name``, importing its package on first use.
 
     :raises BackendError: if no backend has that name, or its array library is missing.
+
+    >>> from ppl import registry
+    >>> registry.load("numpy").name
+    'numpy'
     """
     if isinstance(name, Backend):
         return name
@@ -117,7 +127,12 @@ def _advertised() -> Iterable[EntryPoint]:
 
 
 def names() -> list[str]:
-    """Return the names that :func:`load` knows: bundled, registered and advertised by installed packages."""
+    """Return the names that :func:`load` knows: bundled, registered and advertised by installed packages.
+
+    >>> from ppl import registry
+    >>> {"jax", "numpy", "pyro", "torch"} <= set(registry.names())
+    True
+    """
     return sorted({entry_point.name for entry_point in _advertised()} | set(BUNDLED) | set(_loaders) | set(ALIASES))
 
 

@@ -16,7 +16,12 @@ def _is_namedtuple(tree: Tree) -> bool:
 
 
 def leaves(tree: Tree) -> list[Any]:
-    """Return the leaves of ``tree`` in a fixed order."""
+    """Return the leaves of ``tree`` in a fixed order.
+
+    >>> from ppl import tree
+    >>> tree.leaves({"b": [2, 3], "a": 1})
+    [1, 2, 3]
+    """
     if tree is None:
         return []
     if isinstance(tree, dict):
@@ -30,6 +35,10 @@ def unflatten(tree: Tree, flat: list[Any]) -> Tree:
     """Return a tree shaped like ``tree`` whose leaves are ``flat``, in the order of :func:`leaves`.
 
     :raises ValueError: if there are not as many.
+
+    >>> from ppl import tree
+    >>> tree.unflatten({"a": 0, "b": [0, 0]}, [1, 2, 3])
+    {'a': 1, 'b': [2, 3]}
     """
     expected = len(leaves(tree))
     if len(flat) != expected:
@@ -51,7 +60,12 @@ def _refill(tree: Tree, flat: Iterator[Any]) -> Tree:
 
 
 def map(fn: Callable[..., Any], tree: Tree, *rest: Tree) -> Tree:
-    """Apply ``fn`` to each leaf of ``tree`` and the matching leaves of ``rest``."""
+    """Apply ``fn`` to each leaf of ``tree`` and the matching leaves of ``rest``.
+
+    >>> from ppl import tree
+    >>> tree.map(lambda x, y: x + y, {"a": 1, "b": (2, 3)}, {"a": 10, "b": (20, 30)})
+    {'a': 11, 'b': (22, 33)}
+    """
     if not rest:
         return unflatten(tree, [fn(leaf) for leaf in leaves(tree)])
     columns = [leaves(tree), *(leaves(other) for other in rest)]
@@ -59,7 +73,12 @@ def map(fn: Callable[..., Any], tree: Tree, *rest: Tree) -> Tree:
 
 
 def structure(tree: Tree) -> Any:
-    """Return a hashable description of the containers of ``tree``, leaves left out."""
+    """Return a hashable description of the containers of ``tree``, leaves left out.
+
+    >>> from ppl import tree
+    >>> tree.structure({"a": 1}) == tree.structure({"a": 2})
+    True
+    """
     if tree is None:
         return None
     if isinstance(tree, dict):

@@ -14,6 +14,10 @@ class Bernoulli(Distribution):
     :param probs: probability of one, in [0, 1].
     :param logits: log odds of one; exactly one of the two is given.
     :raises ConstraintError: if both or neither are given, or ``probs`` leaves [0, 1].
+
+    >>> from ppl import distributions as dist
+    >>> round(float(dist.Bernoulli(0.25).log_prob(1.0)), 4)
+    -1.3863
     """
 
     arg_constraints = {"probs": constraints.unit_interval, "logits": constraints.real}

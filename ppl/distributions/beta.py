@@ -13,6 +13,10 @@ class Beta(Distribution):
     :param concentration1: :math:`\alpha`, positive.
     :param concentration0: :math:`\beta`, positive.
     :raises ConstraintError: if a concentration has a non-positive element.
+
+    >>> from ppl import distributions as dist
+    >>> round(float(dist.Beta(2.0, 3.0).log_prob(0.4)), 4)
+    0.547
     """
 
     arg_constraints = {"concentration1": constraints.positive, "concentration0": constraints.positive}

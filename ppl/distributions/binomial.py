@@ -15,6 +15,10 @@ class Binomial(Distribution):
     :param probs: success probability, in [0, 1].
     :param logits: log odds of a success; exactly one of the two is given.
     :raises ConstraintError: if both or neither are given, or a parameter leaves its constraint.
+
+    >>> from ppl import distributions as dist
+    >>> round(float(dist.Binomial(10, 0.3).log_prob(4.0)), 4)
+    -1.6088
     """
 
     arg_constraints = {

@@ -16,6 +16,10 @@ class Categorical(Distribution):
     :raises ConstraintError: if both or neither are given, or weights are negative or sum to zero.
 
     Values have the library's integer dtype. A probability of zero has log density ``-inf``.
+
+    >>> from ppl import distributions as dist, ops
+    >>> round(float(dist.Categorical(ops.array([1.0, 2.0, 5.0])).log_prob(ops.array(2))), 4)
+    -0.47
     """
 
     arg_constraints = {"probs": constraints.simplex, "logits": constraints.real_vector}

@@ -18,6 +18,10 @@ class Delta(Distribution):
     :raises ShapeError: if ``v`` has fewer axes than ``event_dim``.
 
     A sampler must not move a point that was drawn at random: use it for values that are known.
+
+    >>> from ppl import distributions as dist
+    >>> [float(dist.Delta(2.0).log_prob(value)) for value in (2.0, 3.0)]
+    [0.0, -inf]
     """
 
     arg_constraints = {"v": constraints.dependent, "log_density": constraints.real}

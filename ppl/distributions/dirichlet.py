@@ -12,6 +12,11 @@ class Dirichlet(Distribution):
 
     :param concentration: :math:`\alpha` along the last axis, positive.
     :raises ConstraintError: if ``concentration`` has a non-positive element.
+
+    >>> from ppl import distributions as dist, ops
+    >>> d = dist.Dirichlet(ops.array([1.0, 2.0, 3.0]))
+    >>> round(float(d.log_prob(ops.array([0.2, 0.3, 0.5]))), 4)
+    1.5041
     """
 
     arg_constraints = {"concentration": constraints.independent(constraints.positive, 1)}

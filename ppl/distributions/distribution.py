@@ -27,6 +27,11 @@ class Distribution(metaclass=DistributionMeta):
     defines ``arg_constraints``, ``support``, ``__init__``, ``sample`` (or ``rsample`` with ``has_rsample = True``) and
     ``log_prob``; its parameters are attributes of the same names. All of it is written over :mod:`ppl.ops`, so it runs on each
     backend.
+
+    >>> from ppl import distributions as dist, ops
+    >>> d = dist.Normal(ops.zeros((3,)), 1.0)
+    >>> tuple(d.sample((2,)).shape), tuple(d.log_prob(0.5).shape)
+    ((2, 3), (3,))
     """
 
     arg_constraints: ClassVar[Any] = {}
@@ -212,6 +217,10 @@ class Distribution(metaclass=DistributionMeta):
         """Return a copy whose parameters are broadcast to ``batch_shape``.
 
         :raises ShapeError: if the present batch shape does not broadcast to it.
+
+        >>> from ppl import distributions as dist
+        >>> tuple(dist.Normal(0.0, 1.0).expand((3,)).batch_shape)
+        (3,)
         """
         batch_shape = tuple(batch_shape)
         if batch_shape == tuple(self.batch_shape):
@@ -261,6 +270,11 @@ class Distribution(metaclass=DistributionMeta):
         """Return a copy whose rightmost batch dimensions, all by default, count as event dimensions.
 
         :raises ShapeError: if there are not so many.
+
+        >>> from ppl import distributions as dist, ops
+        >>> d = dist.Normal(ops.zeros((2, 3)), 1.0).to_event(1)
+        >>> tuple(d.batch_shape), tuple(d.event_shape)
+        ((2,), (3,))
         """
         count = len(self.batch_shape) if reinterpreted_batch_ndims is None else reinterpreted_batch_ndims
         return self if count == 0 else self.wrappers["independent"](self, count)
@@ -273,7 +287,13 @@ class Distribution(metaclass=DistributionMeta):
         return expanded if extra_event_dims is None else expanded.to_event(extra_event_dims)
 
     def mask(self, mask: Any) -> Distribution:
-        """Return a copy whose log density is zero where ``mask``, a bool or an array over the batch, is false."""
+        """Return a copy whose log density is zero where ``mask``, a bool or an array over the batch, is false.
+
+        >>> from ppl import distributions as dist, ops
+        >>> d = dist.Uniform(ops.zeros((2,)), 4.0).mask(ops.array([True, False]))
+        >>> [round(float(term), 4) for term in d.log_prob(1.0)]
+        [-1.3863, 0.0]
+        """
         return self.wrappers["masked"](self, mask)
 
     # -- copies and text --

@@ -8,6 +8,10 @@ class ExpandedDistribution(Distribution):
     """Independent copies of ``base_dist`` that fill ``batch_shape``; the general way behind :meth:`Distribution.expand`.
 
     :param base_dist: a distribution whose batch shape broadcasts to ``batch_shape``.
+
+    >>> from ppl import distributions as dist
+    >>> tuple(dist.ExpandedDistribution(dist.Normal(0.0, 1.0), (3,)).sample().shape)
+    (3,)
     """
 
     def __init__(self, base_dist, batch_shape, *, validate_args=None):

@@ -14,6 +14,10 @@ class Exponential(Distribution):
 
     :param rate: reciprocal of the mean, positive.
     :raises ConstraintError: if ``rate`` has a non-positive element.
+
+    >>> from ppl import distributions as dist
+    >>> round(float(dist.Exponential(2.0).log_prob(1.5)), 4)
+    -2.3069
     """
 
     arg_constraints = {"rate": constraints.positive}

@@ -13,6 +13,10 @@ class Gamma(Distribution):
     :param concentration: :math:`\alpha`, positive.
     :param rate: :math:`\beta`, the reciprocal of the scale, positive.
     :raises ConstraintError: if a parameter has a non-positive element.
+
+    >>> from ppl import distributions as dist
+    >>> round(float(dist.Gamma(2.0, 1.0).log_prob(1.5)), 4)
+    -1.0945
     """
 
     arg_constraints = {"concentration": constraints.positive, "rate": constraints.positive}

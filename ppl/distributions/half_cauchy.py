@@ -14,6 +14,10 @@ class HalfCauchy(Distribution):
 
     :param scale: scale, and median; positive.
     :raises ConstraintError: if ``scale`` has a non-positive element.
+
+    >>> from ppl import distributions as dist
+    >>> round(float(dist.HalfCauchy(1.0).log_prob(1.0)), 4)
+    -1.1447
     """
 
     arg_constraints = {"scale": constraints.positive}

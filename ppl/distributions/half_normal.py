@@ -16,6 +16,10 @@ class HalfNormal(Distribution):
 
     :param scale: standard deviation of the normal behind it, positive.
     :raises ConstraintError: if ``scale`` has a non-positive element.
+
+    >>> from ppl import distributions as dist
+    >>> round(float(dist.HalfNormal(1.0).log_prob(1.0)), 4)
+    -0.7258
     """
 
     arg_constraints = {"scale": constraints.positive}

@@ -14,6 +14,11 @@ class Independent(Distribution):
     :param base_distribution: a distribution.
     :param reinterpreted_batch_ndims: how many batch dimensions become event dimensions.
     :raises ShapeError: if there are not so many.
+
+    >>> from ppl import distributions as dist, ops
+    >>> d = dist.Independent(dist.Normal(ops.zeros((3,)), 1.0), 1)
+    >>> tuple(d.event_shape), round(float(d.log_prob(ops.zeros((3,)))), 4)
+    ((3,), -2.7568)
     """
 
     def __init__(self, base_distribution, reinterpreted_batch_ndims, *, validate_args=None):

@@ -14,6 +14,10 @@ class LogNormal(Distribution):
     :param loc: mean of the logarithm.
     :param scale: standard deviation of the logarithm, positive.
     :raises ConstraintError: if ``scale`` has a non-positive element.
+
+    >>> from ppl import distributions as dist
+    >>> round(float(dist.LogNormal(0.0, 1.0).log_prob(2.0)), 4)
+    -1.8523
     """
 
     arg_constraints = {"loc": constraints.real, "scale": constraints.positive}

@@ -13,6 +13,10 @@ class MaskedDistribution(Distribution):
     :param mask: a bool, or an array of truth values that broadcasts with the batch shape.
 
     A masked value may be anything, NaN included: it reaches neither the density nor its gradient.
+
+    >>> from ppl import distributions as dist
+    >>> float(dist.MaskedDistribution(dist.Normal(0.0, 1.0), False).log_prob(0.5))
+    0.0
     """
 
     def __init__(self, base_dist, mask, *, validate_args=None):

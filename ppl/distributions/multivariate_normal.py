@@ -20,6 +20,11 @@ class MultivariateNormal(Distribution):
     :param precision_matrix: :math:`\Sigma^{-1}`, positive definite.
     :param scale_tril: :math:`L`, lower triangular with positive diagonal; exactly one of the three is given.
     :raises ConstraintError: if not exactly one is given, or it leaves its constraint.
+
+    >>> from ppl import distributions as dist, ops
+    >>> d = dist.MultivariateNormal(ops.zeros((2,)), covariance_matrix=ops.array([[2.0, 0.5], [0.5, 1.0]]))
+    >>> round(float(d.log_prob(ops.array([1.0, -1.0]))), 4)
+    -3.2605
     """
 
     arg_constraints = {

@@ -17,6 +17,10 @@ class Normal(Distribution):
     :param loc: mean, broadcast with ``scale``; any real number.
     :param scale: standard deviation, positive.
     :raises ConstraintError: if ``scale`` has a non-positive element.
+
+    >>> from ppl import distributions as dist
+    >>> round(float(dist.Normal(0.0, 1.0).log_prob(0.5)), 4)
+    -1.0439
     """
 
     arg_constraints = {"loc": constraints.real, "scale": constraints.positive}

@@ -12,6 +12,10 @@ class Poisson(Distribution):
 
     :param rate: mean and variance; not negative.
     :raises ConstraintError: if ``rate`` has a negative element.
+
+    >>> from ppl import distributions as dist
+    >>> round(float(dist.Poisson(3.0).log_prob(2.0)), 4)
+    -1.4959
     """
 
     arg_constraints = {"rate": constraints.nonnegative}

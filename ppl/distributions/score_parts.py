@@ -34,7 +34,12 @@ def is_zero(part: Any) -> bool:
 
 
 def scale_and_mask(value: Any, scale: Any = 1.0, mask: Any = None) -> Any:
-    """Return ``scale * value``, and zero where ``mask`` is false."""
+    """Return ``scale * value``, and zero where ``mask`` is false.
+
+    >>> from ppl import distributions as dist, ops
+    >>> float(dist.scale_and_mask(ops.array(2.0), scale=3.0))
+    6.0
+    """
     if is_zero(value):
         return value
     if not (isinstance(scale, (int, float)) and scale == 1.0):

@@ -16,6 +16,10 @@ class StudentT(Distribution):
     :param loc: location.
     :param scale: scale, positive; it is not the standard deviation.
     :raises ConstraintError: if ``df`` or ``scale`` has a non-positive element.
+
+    >>> from ppl import distributions as dist
+    >>> round(float(dist.StudentT(4.0, 0.0, 1.0).log_prob(1.5)), 4)
+    -2.0965
     """
 
     arg_constraints = {"df": constraints.positive, "loc": constraints.real, "scale": constraints.positive}

@@ -12,6 +12,11 @@ class TransformedDistribution(Distribution):
 
     :param base_distribution: the distribution of :math:`x`.
     :param transforms: a bijective transform, or a list of them applied from first to last.
+
+    >>> from ppl import distributions as dist
+    >>> d = dist.TransformedDistribution(dist.Normal(0.0, 1.0), dist.transforms.ExpTransform())
+    >>> round(float(d.log_prob(2.0)), 4)
+    -1.8523
     """
 
     def __init__(self, base_distribution, transforms, *, validate_args=None):

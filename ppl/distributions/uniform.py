@@ -16,6 +16,10 @@ class Uniform(Distribution):
     :param low: lower end :math:`a`.
     :param high: upper end :math:`b`, above ``low``.
     :raises ConstraintError: if ``high`` does not lie above ``low`` everywhere.
+
+    >>> from ppl import distributions as dist
+    >>> round(float(dist.Uniform(1.0, 3.0).log_prob(2.0)), 4)
+    -0.6931
     """
 
     arg_constraints = {"low": constraints.dependent, "high": constraints.dependent}

@@ -22,6 +22,13 @@ class block(Handler):
     :param hide_all: hide what no other argument decides.
     :param expose_all: show what no other argument decides.
     :raises HandlerError: if two arguments contradict each other.
+
+    >>> import ppl
+    >>> from ppl import distributions as dist, handlers
+    >>> def model():
+    ...     return ppl.sample("x", dist.Normal(0.0, 1.0))
+    >>> "x" in handlers.trace(handlers.block(model, hide=["x"])).get_trace()
+    False
     """
 
     def __init__(

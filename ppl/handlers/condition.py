@@ -19,6 +19,14 @@ class condition(Handler):
     :raises HandlerError: if ``data`` is missing.
 
     Names in ``data`` that no site of the run has give one warning that shows the closest names.
+
+    >>> import ppl
+    >>> from ppl import distributions as dist, handlers
+    >>> def model():
+    ...     return ppl.sample("x", dist.Normal(0.0, 1.0))
+    >>> recorded = handlers.trace(handlers.condition(model, data={"x": 0.5})).get_trace()
+    >>> recorded.nodes["x"]["is_observed"], round(float(recorded.log_prob_sum()), 4)
+    (True, -1.0439)
     """
 
     def __init__(self, fn: Callable[..., Any] | None = None, data: Mapping[str, Any] | Trace | None = None) -> None:

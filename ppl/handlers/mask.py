@@ -29,6 +29,13 @@ class mask(Handler):
     :raises HandlerError: if it is missing.
 
     What is left out adds exactly zero to the log density and to its gradient, even where the density is not finite.
+
+    >>> import ppl
+    >>> from ppl import distributions as dist, handlers
+    >>> def model():
+    ...     return ppl.sample("x", dist.Normal(0.0, 1.0))
+    >>> float(handlers.trace(handlers.mask(model, mask=False)).get_trace().log_prob_sum())
+    0.0
     """
 
     def __init__(self, fn: Callable[..., Any] | None = None, mask: Any = None) -> None:

@@ -23,6 +23,15 @@ class Messenger:
     called once it stands, for instance ``on_sample`` and ``after_param``; or overrides :meth:`process_message` and
     :meth:`postprocess_message` to see every type. The names ``_pyro_<type>``, ``_pyro_post_<type>``, ``_process_message``
     and ``_postprocess_message`` are understood too. See :mod:`ppl.runtime` for the keys of a message.
+
+    >>> import ppl
+    >>> from ppl import distributions as dist, handlers
+    >>> class announce(handlers.Messenger):
+    ...     def on_sample(self, message):
+    ...         print("site", message["name"])
+    >>> with announce():
+    ...     draw = ppl.sample("x", dist.Normal(0.0, 1.0))
+    site x
     """
 
     fn: Callable[..., Any] | None = None

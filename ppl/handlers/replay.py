@@ -18,6 +18,14 @@ class replay(Handler):
     :param params: constrained values of param sites by name.
     :raises HandlerError: if neither is given.
     :raises SiteError: if a name is a sample site in one run and of another type in the other.
+
+    >>> import ppl
+    >>> from ppl import distributions as dist, handlers
+    >>> def model():
+    ...     return ppl.sample("x", dist.Normal(0.0, 1.0))
+    >>> earlier = handlers.trace(model).get_trace()
+    >>> bool(handlers.replay(model, trace=earlier)() == earlier.nodes["x"]["value"])
+    True
     """
 
     def __init__(

@@ -17,6 +17,12 @@ class scale(Handler):
 
     :param scale: a non-negative number, or an array that broadcasts with the sites' batch shape.
     :raises HandlerError: if it is missing, negative or NaN.
+
+    >>> import ppl
+    >>> from ppl import distributions as dist, handlers
+    >>> observed = handlers.scale(lambda: ppl.sample("x", dist.Normal(0.0, 1.0), obs=0.5), scale=10.0)
+    >>> round(float(handlers.trace(observed).get_trace().log_prob_sum()), 4)
+    -10.4394
     """
 
     def __init__(self, fn: Callable[..., Any] | None = None, scale: Any = None) -> None:

@@ -23,6 +23,13 @@ class seed(Handler):
     On jax each site draws with the seed folded with its name (and, from the second site of that name on, with its count), so
     adding a site leaves the draws of the others as they were. On torch and numpy the backend's generator is seeded for the
     block. Each call or block starts from the seed again.
+
+    >>> import ppl
+    >>> from ppl import distributions as dist, handlers
+    >>> def model():
+    ...     return ppl.sample("x", dist.Normal(0.0, 1.0))
+    >>> bool(handlers.seed(model, rng_seed=0)() == handlers.seed(model, rng_seed=0)())
+    True
     """
 
     def __init__(self, fn: Callable[..., Any] | None = None, rng_seed: Any = None, *, rng_key: Any = None) -> None:

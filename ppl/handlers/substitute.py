@@ -18,6 +18,14 @@ class substitute(Handler):
     :param data: a dict or a :class:`Trace` from site name to value; values of parameters are constrained ones.
     :param substitute_fn: a function of the message that returns a value, or ``None`` to leave the site alone.
     :raises HandlerError: unless exactly one of the two is given.
+
+    >>> import ppl
+    >>> from ppl import distributions as dist, handlers
+    >>> def model():
+    ...     return ppl.sample("x", dist.Normal(0.0, 1.0))
+    >>> recorded = handlers.trace(handlers.substitute(model, data={"x": 0.5})).get_trace()
+    >>> recorded.nodes["x"]["is_observed"], float(recorded.nodes["x"]["value"])
+    (False, 0.5)
     """
 
     def __init__(

@@ -37,6 +37,12 @@ class trace(Handler):
     :raises DuplicateSite: when two sample sites of the run share a name.
 
     As a context manager it gives itself; ``get_trace()`` then returns what was recorded.
+
+    >>> import ppl
+    >>> from ppl import distributions as dist, handlers
+    >>> recorded = handlers.trace(lambda: ppl.sample("x", dist.Normal(0.0, 1.0), obs=0.5)).get_trace()
+    >>> round(float(recorded.log_prob_sum()), 4)
+    -1.0439
     """
 
     def __init__(

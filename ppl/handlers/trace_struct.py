@@ -23,6 +23,12 @@ class Trace:
 
     Besides the sites there are the nodes ``_INPUT`` and ``_RETURN``. A node is the message of its site (see :mod:`ppl.runtime`);
     :meth:`compute_log_prob` adds ``log_prob``, ``unscaled_log_prob`` and ``log_prob_sum``.
+
+    >>> import ppl
+    >>> from ppl import distributions as dist, handlers
+    >>> record = handlers.trace(lambda: ppl.sample("x", dist.Normal(0.0, 1.0))).get_trace()
+    >>> list(record.stochastic_nodes), "x" in record
+    (['x'], True)
     """
 
     def __init__(self, graph_type: str = "flat") -> None:

@@ -264,7 +264,7 @@ class SVI:
                     f"run needs the number of steps, an int of 1 or more, received {num_steps!r}; try svi.run(1000, *args)"
                 )
             arguments = self._arguments(args, kwargs)
-            with tqdm(total=num_steps, disable=not progress_bar, desc="SVI", leave=True) as bar:
+            with tqdm(total=num_steps, disable=None if progress_bar else True, desc="SVI", leave=True) as bar:
                 return self._run(arguments, num_steps, rng_key, bar)
 
     def _run(self, arguments: ModelArguments, num_steps: int, rng_key: Any, bar: Any) -> SVIRunResult:

@@ -16,4 +16,10 @@ def compile(fn, *example, horizon=None):
         the calls repay it.
 
     jax: ``jit``. torch: the ``make_fx`` graph, then ``torch.compile``. numpy: the recorded calls replayed. A function that cannot
-    be compiled runs as it is, with one warning that names the reason."""
+    be compiled runs as it is, with one warning that names the reason.
+
+    >>> from ppl import ops
+    >>> cube = ops.compile.compile(lambda x: x**3, ops.array(2.0))
+    >>> float(cube(ops.array(3.0)))
+    27.0
+    """

@@ -1,4 +1,9 @@
-"""Einstein summation: this module is itself the function, ``ops.einsum("ij,jk->ik", a, b)``."""
+"""Einstein summation: this module is itself the function, ``ops.einsum("ij,jk->ik", a, b)``.
+
+>>> from ppl import ops
+>>> float(ops.einsum("i,i->", ops.array([1.0, 2.0]), ops.array([3.0, 4.0])))
+11.0
+"""
 
 import sys
 from types import ModuleType

@@ -1,6 +1,10 @@
 """Functions that act on each element: arithmetic, comparison, rounding. Operands broadcast; Python scalars are accepted.
 
 Names and meanings follow the Python array API standard. Operators (``+ - * / ** @ < ==``) work on arrays directly.
+
+>>> from ppl import ops
+>>> [float(x) for x in ops.where(ops.array([True, False]), 1.0, ops.array([2.0, 3.0]))]
+[1.0, 3.0]
 """
 
 from ppl.ops.dispatch import dispatched

@@ -1,4 +1,9 @@
-"""Linear algebra on the last one or two axes; leading axes are batches and broadcast."""
+"""Linear algebra on the last one or two axes; leading axes are batches and broadcast.
+
+>>> from ppl import ops
+>>> ops.to_numpy(ops.cholesky(ops.array([[4.0, 2.0], [2.0, 10.0]]))).tolist()
+[[2.0, 0.0], [1.0, 3.0]]
+"""
 
 from ppl.ops.dispatch import dispatched
 

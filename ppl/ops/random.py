@@ -12,7 +12,12 @@ from ppl.ops.dispatch import dispatched
 
 @dispatched("random")
 def key(seed):
-    """Return a fresh key from an int seed (or return ``seed`` if it is a key already)."""
+    """Return a fresh key from an int seed (or return ``seed`` if it is a key already).
+
+    >>> from ppl import ops
+    >>> ops.random.is_key(ops.random.key(0))
+    True
+    """
 
 
 @dispatched("random")
@@ -22,7 +27,12 @@ def is_key(value):
 
 @dispatched("random")
 def split(key, num=2):
-    """Return a list of ``num`` independent keys."""
+    """Return a list of ``num`` independent keys.
+
+    >>> from ppl import ops
+    >>> len(ops.random.split(ops.random.key(0), 3))
+    3
+    """
 
 
 @dispatched("random")
@@ -46,7 +56,15 @@ def set_rng_seed(seed):
 @dispatched("random")
 def scope(seed):
     """Return a context manager inside which draws without a key come from ``seed`` (an int, a key or a state); on leaving,
-    the outer state is restored."""
+    the outer state is restored.
+
+    >>> from ppl import ops
+    >>> with ops.random.scope(0):
+    ...     first = ops.random.normal(None, (2,))
+    >>> with ops.random.scope(0):
+    ...     bool(ops.all(first == ops.random.normal(None, (2,))))
+    True
+    """
 
 
 @dispatched("random")
@@ -66,12 +84,23 @@ def set_state(state):
 
 @dispatched("random")
 def normal(key, shape, dtype=None):
-    """Draw standard normals."""
+    """Draw standard normals.
+
+    >>> from ppl import ops
+    >>> tuple(ops.random.normal(ops.random.key(0), (2, 3)).shape)
+    (2, 3)
+    """
 
 
 @dispatched("random")
 def uniform(key, shape, dtype=None):
-    """Draw uniforms on [0, 1)."""
+    """Draw uniforms on [0, 1).
+
+    >>> from ppl import ops
+    >>> draws = ops.random.uniform(ops.random.key(0), (100,))
+    >>> bool(ops.all((draws >= 0.0) & (draws < 1.0)))
+    True
+    """
 
 
 @dispatched("random")
@@ -96,7 +125,12 @@ def bernoulli(key, probs, shape):
 
 @dispatched("random")
 def gamma(key, concentration, shape):
-    """Draw gammas of rate one; the pathwise gradient in ``concentration`` is right."""
+    """Draw gammas of rate one; the pathwise gradient in ``concentration`` is right.
+
+    >>> from ppl import ops
+    >>> tuple(ops.random.gamma(ops.random.key(0), ops.array([1.0, 2.0]), (3, 2)).shape)
+    (3, 2)
+    """
 
 
 @dispatched("random")
@@ -132,7 +166,12 @@ def categorical(key, logits, shape):
 
 @dispatched("random")
 def permutation(key, n):
-    """Return a random permutation of ``range(n)``."""
+    """Return a random permutation of ``range(n)``.
+
+    >>> from ppl import ops
+    >>> sorted(int(index) for index in ops.random.permutation(ops.random.key(0), 3))
+    [0, 1, 2]
+    """
 
 
 @dispatched("random")

@@ -1,4 +1,9 @@
-"""Reductions, cumulative operations and ordering. ``axis`` is an int, a tuple of ints or ``None`` for all."""
+"""Reductions, cumulative operations and ordering. ``axis`` is an int, a tuple of ints or ``None`` for all.
+
+>>> from ppl import ops
+>>> [float(x) for x in ops.sum(ops.array([[1.0, 2.0], [3.0, 4.0]]), axis=0)]
+[4.0, 6.0]
+"""
 
 from ppl.ops.dispatch import dispatched
 

@@ -2,6 +2,10 @@
 
 ``dtype`` is ``None`` (the default floating dtype, or the input's) or a name such as ``"float64"``, ``"int64"``, ``"bool"``; the
 library's own dtypes are accepted too. Functions never modify their input.
+
+>>> from ppl import ops
+>>> ops.to_numpy(ops.reshape(ops.arange(0, 4), (2, 2))).tolist()
+[[0, 1], [2, 3]]
 """
 
 from ppl.ops.dispatch import dispatched

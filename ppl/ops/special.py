@@ -1,5 +1,9 @@
 """Special functions under their scipy.special names. Each acts elementwise, broadcasts and has gradients in the
 arguments named; on numpy the gradients are our own and tested against finite differences.
+
+>>> from ppl import ops
+>>> round(float(ops.gammaln(ops.array(5.0))), 4)
+3.1781
 """
 
 from ppl.ops.dispatch import dispatched

@@ -372,7 +372,13 @@ _lock = threading.Lock()
 
 
 def get_param_store() -> ParamStoreDict:
-    """Return the param store of the active backend; each backend has its own, and none sees another's parameters."""
+    """Return the param store of the active backend; each backend has its own, and none sees another's parameters.
+
+    >>> import ppl
+    >>> rate = ppl.param("rate", 2.0)
+    >>> list(ppl.get_param_store().keys())
+    ['rate']
+    """
     backend = registry.active()
     store = _stores.get(backend.name)
     if store is None or store.backend is not backend:
@@ -384,7 +390,14 @@ def get_param_store() -> ParamStoreDict:
 
 
 def clear_param_store() -> None:
-    """Forget every parameter of the active backend."""
+    """Forget every parameter of the active backend.
+
+    >>> import ppl
+    >>> rate = ppl.param("rate", 2.0)
+    >>> ppl.clear_param_store()
+    >>> list(ppl.get_param_store().keys())
+    []
+    """
     get_param_store().clear()
 
 

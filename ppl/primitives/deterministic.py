@@ -16,6 +16,11 @@ def deterministic(name: str, value: Any, event_dim: int | None = None) -> Any:
     :param event_dim: number of rightmost dimensions that are not batch dimensions, by default all.
 
     In a trace it is an observed, masked sample site of a ``Delta`` with ``infer["_deterministic"]``.
+
+    >>> import ppl
+    >>> trace = ppl.handlers.trace(lambda: ppl.deterministic("area", 6.0)).get_trace()
+    >>> float(trace.nodes["area"]["value"]), float(trace.log_prob_sum())
+    (6.0, 0.0)
     """
     if not STACK.get():
         return value

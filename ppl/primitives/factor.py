@@ -16,6 +16,11 @@ def factor(name: str, log_factor: Any, has_rsample: bool | None = None) -> None:
     :param has_rsample: whether ``log_factor`` is differentiable in the parameters it was computed from; of use in guides.
 
     In a trace it is an observed site whose value is empty and whose distribution is a ``Delta`` of that log density.
+
+    >>> import ppl
+    >>> trace = ppl.handlers.trace(lambda: ppl.factor("penalty", -1.5)).get_trace()
+    >>> float(trace.log_prob_sum())
+    -1.5
     """
     log_density = ops.array(log_factor)
     nothing = ops.zeros((*ops.shape(log_density), 0))

@@ -16,6 +16,10 @@ def markov(fn: Any = None, history: int = 1, keep: bool = False) -> Any:
     :param history: how many earlier steps a step may depend on.
     :param keep: whether neighbouring branches of one step may depend on each other.
     :raises HandlerError: if ``fn`` is neither a function nor an iterable, or ``history`` is negative.
+
+    >>> import ppl
+    >>> [step for step in ppl.markov(range(3))]
+    [0, 1, 2]
     """
     if fn is None:
         return MarkovMessenger(history, keep)

@@ -29,6 +29,12 @@ def param(
         dimension of the plate is then indexed by its indices.
     :raises ParamError: if the name is new and there is no initial value, or the shape differs from the stored one.
     :raises ConstraintError: if the initial value lies outside the constraint.
+
+    >>> import ppl
+    >>> from ppl import constraints, ops
+    >>> scale = ppl.param("scale", 2.0, constraint=constraints.positive)
+    >>> round(float(ops.to_numpy(scale)), 4)
+    2.0
     """
     given = [value for value in (init, init_tensor, init_value) if value is not None]
     if len(given) > 1:

@@ -47,6 +47,14 @@ class plate(IndepMessenger):
     batch dimension of every site inside. A minibatch scales the log densities inside by ``size / len(indices)``; its indices
     are a site of type ``"subsample"`` under the plate's name, so that a trace holds and ``replay`` fixes them. A plate may be
     entered many times, also together with others.
+
+    >>> import ppl
+    >>> from ppl import distributions as dist
+    >>> with ppl.plate("rows", 3):
+    ...     tuple(ppl.sample("x", dist.Normal(0.0, 1.0)).shape)
+    (3,)
+    >>> [index for index in ppl.plate("steps", 3)]
+    [0, 1, 2]
     """
 
     def __init__(

@@ -15,6 +15,14 @@ def set_rng_seed(rng_seed: int) -> None:
 
     :param rng_seed: an int of zero or more.
     :raises ValueError: if it is not.
+
+    >>> import ppl
+    >>> from ppl import distributions as dist
+    >>> ppl.set_rng_seed(0)
+    >>> first = ppl.sample("x", dist.Normal(0.0, 1.0))
+    >>> ppl.set_rng_seed(0)
+    >>> bool(first == ppl.sample("x", dist.Normal(0.0, 1.0)))
+    True
     """
     if isinstance(rng_seed, bool) or not hasattr(rng_seed, "__index__") or int(rng_seed) < 0:
         raise InvalidSeed(f"set_rng_seed takes an int of zero or more, got {rng_seed!r}")
@@ -32,5 +40,12 @@ class InvalidSeed(PplError, ValueError):
 
 
 def set_default_dtype(dtype: str) -> None:
-    """Set the default floating dtype of the active backend: ``"float32"`` or ``"float64"``."""
+    """Set the default floating dtype of the active backend: ``"float32"`` or ``"float64"``.
+
+    >>> import ppl
+    >>> from ppl import ops
+    >>> ppl.set_default_dtype("float32")
+    >>> ops.default_dtype()
+    'float32'
+    """
     ops.set_default_dtype(dtype)

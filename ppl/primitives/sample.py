@@ -31,6 +31,13 @@ def sample(
     :raises RandomKeyError: on jax, inside compiled code without :class:`ppl.handlers.seed`.
 
     Without any handler the call returns ``obs``, or a draw.
+
+    >>> import ppl
+    >>> from ppl import distributions as dist
+    >>> tuple(ppl.sample("x", dist.Normal(0.0, 1.0).expand((3,))).shape)
+    (3,)
+    >>> float(ppl.sample("y", dist.Normal(0.0, 1.0), obs=2.0))
+    2.0
     """
     if not isinstance(name, str) or not callable(fn):
         raise SiteError(_malformed(name, fn))

@@ -15,14 +15,26 @@ __all__ = ["check_site_shapes", "enable_validation", "is_validation_enabled", "v
 
 
 def enable_validation(is_validate: bool = True) -> None:
-    """Switch the checks of sites, distributions and inference on or off; they are on at first."""
+    """Switch the checks of sites, distributions and inference on or off; they are on at first.
+
+    >>> import ppl
+    >>> ppl.enable_validation(True)
+    >>> ppl.primitives.is_validation_enabled()
+    True
+    """
     set_validation(is_validate)
     set_default_validate_args(is_validate)
 
 
 @contextmanager
 def validation_enabled(is_validate: bool = True) -> Iterator[None]:
-    """Switch the checks on or off for a block."""
+    """Switch the checks on or off for a block.
+
+    >>> import ppl
+    >>> with ppl.validation_enabled(False):
+    ...     ppl.primitives.is_validation_enabled()
+    False
+    """
     before = default_validate_args()
     set_default_validate_args(is_validate)
     try:

@@ -13,6 +13,11 @@ class AffineTransform(Transform):
     :param scale: factor, not zero.
     :param domain: the set that ``x`` lies in; the codomain follows from it.
     :param event_dim: number of trailing axes that form one event.
+
+    >>> from ppl import ops, transforms
+    >>> t = transforms.AffineTransform(1.0, 2.0)
+    >>> float(t(ops.array(3.0))), float(t.inv(ops.array(7.0)))
+    (7.0, 3.0)
     """
 
     def __init__(self, loc, scale, domain=constraints.real, event_dim=0):

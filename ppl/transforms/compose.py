@@ -8,6 +8,11 @@ class ComposeTransform(Transform):
     """Apply ``parts`` from first to last.
 
     :param parts: a sequence of transforms; an empty one is the identity.
+
+    >>> from ppl import ops, transforms
+    >>> t = transforms.ComposeTransform([transforms.AffineTransform(0.0, 2.0), transforms.ExpTransform()])
+    >>> round(float(t(ops.array(0.5))), 4)
+    2.7183
     """
 
     def __init__(self, parts):

@@ -15,6 +15,10 @@ class CorrCholeskyTransform(Transform):
 
     The log-determinant is that of the map to the entries below the diagonal.
     Source: Lewandowski, Kurowicka and Joe 2009, section 2; Stan Reference Manual, "Cholesky factors of correlation matrices".
+
+    >>> from ppl import ops, transforms
+    >>> ops.to_numpy(transforms.CorrCholeskyTransform()(ops.zeros((1,)))).tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
     """
 
     domain = constraints.real_vector

@@ -5,7 +5,12 @@ from ppl.transforms.transform import Transform
 
 
 class ExpTransform(Transform):
-    """``y = exp(x)``, from the reals to the positive numbers."""
+    """``y = exp(x)``, from the reals to the positive numbers.
+
+    >>> from ppl import ops, transforms
+    >>> round(float(transforms.ExpTransform()(ops.array(1.0))), 4)
+    2.7183
+    """
 
     codomain = constraints.positive
     sign = 1

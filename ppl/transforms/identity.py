@@ -9,6 +9,10 @@ class IdentityTransform(Transform):
     """``y = x`` on a set of ``event_dim`` axes.
 
     :param constraint: the set mapped to itself.
+
+    >>> from ppl import ops, transforms
+    >>> float(transforms.identity_transform(ops.array(2.0)))
+    2.0
     """
 
     sign = 1

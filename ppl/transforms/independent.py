@@ -5,7 +5,14 @@ from ppl.transforms.transform import Transform
 
 
 class IndependentTransform(Transform):
-    """``base`` with its ``reinterpreted_batch_ndims`` rightmost batch axes counted into the event."""
+    """``base`` with its ``reinterpreted_batch_ndims`` rightmost batch axes counted into the event.
+
+    >>> from ppl import ops, transforms
+    >>> x = ops.array([1.0, 2.0])
+    >>> t = transforms.IndependentTransform(transforms.ExpTransform(), 1)
+    >>> float(t.log_abs_det_jacobian(x, t(x)))
+    3.0
+    """
 
     def __init__(self, base_transform, reinterpreted_batch_ndims):
         self.base_transform, self.reinterpreted_batch_ndims = base_transform, reinterpreted_batch_ndims

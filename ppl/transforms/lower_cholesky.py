@@ -22,6 +22,10 @@ class LowerCholeskyTransform(Transform):
     """From ``n (n + 1) / 2`` reals to lower triangular matrices of positive diagonal.
 
     Entries run row by row; those on the diagonal are exponentiated.
+
+    >>> from ppl import ops, transforms
+    >>> ops.to_numpy(transforms.LowerCholeskyTransform()(ops.array([0.0, 5.0, 0.0]))).tolist()
+    [[1.0, 0.0], [5.0, 1.0]]
     """
 
     domain = constraints.real_vector
@@ -49,6 +53,10 @@ class CholeskyProductTransform(Transform):
     r"""``y = x x^T``, from lower Cholesky factors to positive definite matrices.
 
     .. math:: \log\left|\frac{dy}{dx}\right| = n \log 2 + \sum_i (n - i) \log x_{ii}, \quad i = 0, \ldots, n - 1
+
+    >>> from ppl import ops, transforms
+    >>> ops.to_numpy(transforms.CholeskyProductTransform()(ops.array([[2.0, 0.0], [1.0, 3.0]]))).tolist()
+    [[4.0, 2.0], [2.0, 10.0]]
     """
 
     domain = constraints.lower_cholesky

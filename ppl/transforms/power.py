@@ -8,6 +8,10 @@ class PowerTransform(Transform):
     """``y = x ** exponent`` on the positive numbers.
 
     :param exponent: any number but zero.
+
+    >>> from ppl import ops, transforms
+    >>> round(float(transforms.PowerTransform(3.0)(ops.array(2.0))), 4)
+    8.0
     """
 
     domain = constraints.positive

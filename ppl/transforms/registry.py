@@ -1,4 +1,13 @@
-"""Which transform reaches which constraint from unconstrained space."""
+"""Which transform reaches which constraint from unconstrained space.
+
+>>> from ppl import constraints, ops, transforms
+>>> round(float(transforms.biject_to(constraints.interval(0.0, 4.0))(ops.array(0.0))), 4)
+2.0
+>>> tuple(transforms.biject_to(constraints.simplex)(ops.zeros((2,))).shape)
+(3,)
+>>> tuple(transforms.transform_to(constraints.simplex)(ops.zeros((3,))).shape)
+(3,)
+"""
 
 from __future__ import annotations
 

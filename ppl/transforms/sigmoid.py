@@ -8,6 +8,12 @@ class SigmoidTransform(Transform):
     """``y = 1 / (1 + exp(-x))``, from the reals to the open unit interval.
 
     The result is kept one rounding step away from 0 and 1, so that densities there stay finite.
+
+    >>> from ppl import ops, transforms
+    >>> x = ops.array(0.0)
+    >>> y = transforms.SigmoidTransform()(x)
+    >>> float(y), round(float(transforms.SigmoidTransform().log_abs_det_jacobian(x, y)), 4)
+    (0.5, -1.3863)
     """
 
     codomain = constraints.unit_interval

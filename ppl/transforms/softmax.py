@@ -5,7 +5,12 @@ from ppl.transforms.transform import Transform
 
 
 class SoftmaxTransform(Transform):
-    """``y = softmax(x)`` along the last axis: the same number of coordinates as the simplex, so not bijective."""
+    """``y = softmax(x)`` along the last axis: the same number of coordinates as the simplex, so not bijective.
+
+    >>> from ppl import ops, transforms
+    >>> [float(weight) for weight in transforms.SoftmaxTransform()(ops.zeros((2,)))]
+    [0.5, 0.5]
+    """
 
     domain = constraints.real_vector
     codomain = constraints.simplex

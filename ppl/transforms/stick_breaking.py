@@ -12,6 +12,10 @@ class StickBreakingTransform(Transform):
     .. math:: z_i = \operatorname{expit}(x_i - \log(K - i)), \quad y_i = z_i \prod_{j<i} (1 - z_j)
 
     Source: Stan Reference Manual, "Unit simplex".
+
+    >>> from ppl import ops, transforms
+    >>> [round(float(weight), 4) for weight in transforms.StickBreakingTransform()(ops.zeros((2,)))]
+    [0.3333, 0.3333, 0.3333]
     """
 
     domain = constraints.real_vector

@@ -17,7 +17,12 @@ def log_one_minus_tanh_squared(x):
 
 
 class TanhTransform(Transform):
-    """``y = tanh(x)``, from the reals to (-1, 1)."""
+    """``y = tanh(x)``, from the reals to (-1, 1).
+
+    >>> from ppl import ops, transforms
+    >>> round(float(transforms.TanhTransform()(ops.array(1.0))), 4)
+    0.7616
+    """
 
     codomain = constraints.interval(-1.0, 1.0)
     sign = 1

@@ -182,3 +182,14 @@ def test_every_declared_function_has_a_row():
 def test_negative_control_a_wrong_oracle_is_found(backend):
     with pytest.raises(AssertionError):
         rows.check_value(Row("inv", (A,), lambda x: np.swapaxes(np.linalg.inv(x), -1, -2)))
+
+
+@pytest.mark.needs("gradient of qr with fewer rows than columns")
+def test_gradient_of_qr_with_fewer_rows_than_columns(backend, rng):
+    x, weights = rng.normal(size=(2, 4)), rng.normal(size=(2, 4))
+
+    def fn(x):
+        return ops.sum(ops.array(weights) * ops.qr(x)[1])
+
+    expected = numerical_gradient(lambda x: float((weights * np.linalg.qr(x)[1]).sum()), x)
+    assert_close(autodiff.grad(fn)(ops.array(x)), expected, "finite_difference")
