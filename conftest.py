@@ -59,7 +59,7 @@ def pytest_generate_tests(metafunc):
 
 
 def expect_gaps(items):
-    """A test marked ``needs(feature)`` must fail on a backend that declares a gap for the feature."""
+    """A test marked ``needs(feature)`` must fail, with the error of a gap, on a backend that declares one for the feature."""
     from ppl import registry
 
     for item in items:
@@ -67,7 +67,7 @@ def expect_gaps(items):
             name = item.callspec.params["backend"]
             reason = registry.load(name).gaps.get(marker.args[0]) if name in LIBRARIES else None
             if reason:
-                item.add_marker(pytest.mark.xfail(reason=reason, strict=True))
+                item.add_marker(pytest.mark.xfail(reason=reason, raises=NotImplementedError, strict=True))
 
 
 def pytest_collection_modifyitems(config, items):

@@ -32,7 +32,13 @@ def rank_normalize(draws: Any) -> Any:
 
 
 def quantile(values: Any, probability: float) -> Any:
-    """Return the quantile along the first axis, with linear interpolation between order statistics."""
+    """Return the quantile along the first axis, with linear interpolation between order statistics.
+
+    >>> from ppl import ops
+    >>> from ppl.infer import diagnostics
+    >>> float(diagnostics.quantile(ops.array([4.0, 1.0, 3.0, 2.0]), 0.5))
+    2.5
+    """
     ordered = ops.sort(values, axis=0)
     position = probability * (ordered.shape[0] - 1)
     below = min(int(position), ordered.shape[0] - 1)
@@ -51,7 +57,14 @@ def potential_scale_reduction(chains: Any) -> float:
 
 
 def r_hat(draws: Any) -> float:
-    """Return the larger of the R-hats of rank-normalised and of folded draws, chains split (sec. 4.1); NaN for constant draws."""
+    """Return the larger of the R-hats of rank-normalised and of folded draws, chains split (sec. 4.1); NaN for constant draws.
+
+    >>> from ppl import ops
+    >>> from ppl.infer import diagnostics
+    >>> draws = ops.reshape(ops.sin(0.2 * ops.arange(0, 40)), (2, 20))
+    >>> round(diagnostics.r_hat(draws), 4)
+    1.6705
+    """
     draws = _host(draws)
     with registry.using("numpy"):
         if draws.shape[1] < 4 or not bool(ops.all(ops.isfinite(draws))):
@@ -62,22 +75,50 @@ def r_hat(draws: Any) -> float:
 
 
 def ess_bulk(draws: Any) -> float:
-    """Return the effective sample size of rank-normalised split chains (sec. 4.3)."""
+    """Return the effective sample size of rank-normalised split chains (sec. 4.3).
+
+    >>> from ppl import ops
+    >>> from ppl.infer import diagnostics
+    >>> draws = ops.reshape(ops.sin(0.2 * ops.arange(0, 40)), (2, 20))
+    >>> round(diagnostics.ess_bulk(draws), 4)
+    4.7826
+    """
     return _smallest_size(draws, lambda draws: [rank_normalize(split_chains(draws))])
 
 
 def ess_tail(draws: Any) -> float:
-    """Return the smaller effective sample size of the 5% and 95% quantiles (sec. 4.3)."""
+    """Return the smaller effective sample size of the 5% and 95% quantiles (sec. 4.3).
+
+    >>> from ppl import ops
+    >>> from ppl.infer import diagnostics
+    >>> draws = ops.reshape(ops.sin(0.2 * ops.arange(0, 40)), (2, 20))
+    >>> round(diagnostics.ess_tail(draws), 4)
+    22.4439
+    """
     return _smallest_size(draws, _tail_indicators)
 
 
 def ess_mean(draws: Any) -> float:
-    """Return the effective sample size for the mean: split chains, no ranks."""
+    """Return the effective sample size for the mean: split chains, no ranks.
+
+    >>> from ppl import ops
+    >>> from ppl.infer import diagnostics
+    >>> draws = ops.reshape(ops.sin(0.2 * ops.arange(0, 40)), (2, 20))
+    >>> round(diagnostics.ess_mean(draws), 4)
+    4.3096
+    """
     return _smallest_size(draws, lambda draws: [split_chains(draws)])
 
 
 def mcse_mean(draws: Any) -> float:
-    """Return the Monte Carlo standard error of the mean: the standard deviation over the root of :func:`ess_mean`."""
+    """Return the Monte Carlo standard error of the mean: the standard deviation over the root of :func:`ess_mean`.
+
+    >>> from ppl import ops
+    >>> from ppl.infer import diagnostics
+    >>> draws = ops.reshape(ops.sin(0.2 * ops.arange(0, 40)), (2, 20))
+    >>> round(diagnostics.mcse_mean(draws), 4)
+    0.3379
+    """
     with registry.using("numpy"):
         deviation = float(ops.std(_host(draws).reshape(-1), correction=1))
     return deviation / math.sqrt(ess_mean(draws))
@@ -142,6 +183,11 @@ def summarize(samples: Mapping[str, Any], prob: float = 0.9) -> Summary:
 
     :param samples: site to array of shape ``(num_chains, num_draws, *site shape)``.
     :param prob: probability between the ends ``low`` and ``high`` of the central interval.
+
+    >>> from ppl import ops
+    >>> from ppl.infer import diagnostics
+    >>> print(diagnostics.summarize({"x": ops.array([[1.0, 2.0, 3.0]])})["x"]["mean"])
+    2.0
     """
     tails = (0.5 * (1.0 - prob), 0.5 * (1.0 + prob))
     return Summary({name: _site_statistics(_host(values), tails) for name, values in samples.items()}, tails)

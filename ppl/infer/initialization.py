@@ -31,7 +31,13 @@ def _strategy(function: Callable) -> Callable:
 
 @_strategy
 def init_to_uniform(site: Site, radius: float = 2.0) -> Any:
-    """Return a point uniform on ``[-radius, radius]`` in unconstrained space."""
+    """Return a point uniform on ``[-radius, radius]`` in unconstrained space.
+
+    >>> from ppl import distributions as dist, infer
+    >>> start = infer.init_to_uniform(radius=1.0)({"name": "x", "fn": dist.Normal(0.0, 100.0)})
+    >>> -1.0 <= float(start) <= 1.0
+    True
+    """
     transform = biject_to(site["fn"].support)
     shape = transform.inverse_shape(tuple(site["fn"].shape()))
     return transform(radius * (2.0 * random.uniform(site.get("rng_key"), shape) - 1.0))
@@ -39,20 +45,35 @@ def init_to_uniform(site: Site, radius: float = 2.0) -> Any:
 
 @_strategy
 def init_to_feasible(site: Site) -> Any:
-    """Return the point of the support whose unconstrained coordinates are zero."""
+    """Return the point of the support whose unconstrained coordinates are zero.
+
+    >>> from ppl import distributions as dist, infer
+    >>> float(infer.init_to_feasible({"name": "x", "fn": dist.HalfNormal(5.0)}))
+    1.0
+    """
     transform = biject_to(site["fn"].support)
     return transform(ops.zeros(transform.inverse_shape(tuple(site["fn"].shape()))))
 
 
 @_strategy
 def init_to_sample(site: Site) -> Any:
-    """Return a draw from the prior."""
+    """Return a draw from the prior.
+
+    >>> from ppl import distributions as dist, infer
+    >>> 1.0 <= float(infer.init_to_sample({"name": "x", "fn": dist.Uniform(1.0, 3.0)})) <= 3.0
+    True
+    """
     return site["fn"].sample(rng_key=site.get("rng_key"))
 
 
 @_strategy
 def init_to_median(site: Site, num_samples: int = 15) -> Any:
-    """Return the elementwise median of ``num_samples`` prior draws, moved into the support where it left it."""
+    """Return the elementwise median of ``num_samples`` prior draws, moved into the support where it left it.
+
+    >>> from ppl import distributions as dist, infer, ops
+    >>> tuple(infer.init_to_median({"name": "x", "fn": dist.Normal(ops.zeros((2,)), 1.0)}).shape)
+    (2,)
+    """
     fn = site["fn"]
     draws = fn.sample((num_samples,), rng_key=site.get("rng_key"))
     middle = ops.sort(draws, axis=0)[num_samples // 2]
@@ -61,7 +82,12 @@ def init_to_median(site: Site, num_samples: int = 15) -> Any:
 
 @_strategy
 def init_to_mean(site: Site) -> Any:
-    """Return the prior mean, or the median of prior draws where the mean is not finite or not known."""
+    """Return the prior mean, or the median of prior draws where the mean is not finite or not known.
+
+    >>> from ppl import distributions as dist, infer
+    >>> float(infer.init_to_mean({"name": "x", "fn": dist.Normal(3.0, 1.0)}))
+    3.0
+    """
     fn = site["fn"]
     try:
         mean = ops.array(fn.mean)
@@ -76,6 +102,10 @@ def init_to_value(site: Site, values: Mapping[str, Any] | None = None) -> Any:
     """Return ``values[name]`` where it is given, else a uniform point.
 
     :raises InferenceError: if ``values`` is missing or the shape differs from the site's.
+
+    >>> from ppl import distributions as dist, infer
+    >>> float(infer.init_to_value(values={"x": 2.0})({"name": "x", "fn": dist.Normal(0.0, 1.0)}))
+    2.0
     """
     if values is None:
         raise InferenceError("init_to_value needs values=..., a dict from site name to value")

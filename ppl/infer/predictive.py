@@ -37,6 +37,14 @@ class Predictive:
     :raises InferenceError: if the numbers of draws disagree or are not given.
 
     The object keeps the backend that is active when it is built. On jax the model is compiled, once for each set of shapes.
+
+    >>> import ppl
+    >>> from ppl import distributions as dist, infer, ops
+    >>> def model():
+    ...     return ppl.sample("y", dist.Normal(ppl.sample("x", dist.Normal(0.0, 1.0)), 1.0))
+    >>> predictive = infer.Predictive(model, posterior_samples={"x": ops.zeros((4,))})
+    >>> {name: tuple(draws.shape) for name, draws in predictive(rng_key=0).items()}
+    {'y': (4,)}
     """
 
     def __init__(

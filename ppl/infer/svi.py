@@ -84,6 +84,15 @@ class SVI:
     The object keeps the backend that is active when it is built. Parameters live in the param store: a later ``step`` or ``run``
     continues from there. Arrays among the arguments are data: new values of the same shapes never recompile. Anything
     else (numbers, strings) is part of the program on jax, and a new value compiles anew.
+
+    >>> import ppl
+    >>> from ppl import distributions as dist, infer, ops
+    >>> def model():
+    ...     return ppl.sample("x", dist.Normal(ops.zeros((2,)), 1.0).to_event(1))
+    >>> svi = infer.SVI(model, infer.AutoDelta(model), ppl.optim.Adam({"lr": 0.1}), loss=infer.Trace_ELBO())
+    >>> fit = svi.run(3, progress_bar=False)
+    >>> fit.losses.shape, list(fit.params)
+    ((3,), ['auto_x'])
     """
 
     def __init__(

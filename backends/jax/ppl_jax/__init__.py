@@ -3,10 +3,6 @@
 from ppl.backend import Backend
 from ppl_jax import autodiff, compile, control, distributions, infer, linalg, nn, ops, optim, random, special
 
-gaps = {
-    "gradient of qr with fewer rows than columns": "jax derives the reduced factors only where the triangular one is square",
-}
-
 backend = Backend(
     name="jax",
     library="jax",
@@ -21,5 +17,5 @@ backend = Backend(
     optim=optim,
     infer=infer,
     nn=nn,
-    gaps=gaps,
+    gaps={},
 )

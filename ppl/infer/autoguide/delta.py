@@ -21,6 +21,13 @@ class AutoDelta(AutoGuide):
     subsampled plate has one estimate for every element of the whole plate.
 
     :raises InferenceError: if a latent site is discrete.
+
+    >>> import ppl
+    >>> from ppl import distributions as dist, infer
+    >>> guide = infer.AutoDelta(lambda: ppl.sample("x", dist.HalfNormal(1.0)), init_loc_fn=infer.init_to_value(values={"x": 2.0}))
+    >>> estimate = guide()
+    >>> round(float(guide.median()["x"]), 4)
+    2.0
     """
 
     def _propose(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -22,6 +22,14 @@ class AutoDiagonalNormal(AutoContinuous):
     :param init_scale: initial standard deviation of every element, positive.
 
     The params are ``auto_loc`` and ``auto_scale`` (after the prefix), both of shape ``(latent_dim,)``.
+
+    >>> import ppl
+    >>> from ppl import distributions as dist, infer, ops
+    >>> def model():
+    ...     return ppl.sample("x", dist.Normal(ops.zeros((2,)), 1.0).to_event(1))
+    >>> guide = infer.AutoDiagonalNormal(model, init_scale=0.1)
+    >>> tuple(guide()["x"].shape), tuple(guide.get_posterior().event_shape)
+    ((2,), (2,))
     """
 
     def __init__(

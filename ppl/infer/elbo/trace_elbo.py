@@ -23,6 +23,13 @@ class Trace_ELBO(ELBO):
 
     >>> Trace_ELBO(num_particles=4).num_particles
     4
+
+    >>> import ppl
+    >>> from ppl import distributions as dist, infer
+    >>> def model():
+    ...     ppl.sample("x", dist.Normal(0.0, 1.0), obs=0.5)
+    >>> round(float(infer.Trace_ELBO().loss(model, lambda: None)), 4)
+    1.0439
     """
 
     def particle(self, model_trace: Any, guide_trace: Any) -> Estimate:

@@ -86,10 +86,15 @@ class NUTS(Kernel):
 
     :param max_tree_depth: a trajectory has at most ``2**max_tree_depth - 1`` leapfrog steps.
 
-    The other parameters are those of :class:`Kernel`. Example::
+    The other parameters are those of :class:`Kernel`.
 
-        mcmc = infer.MCMC(infer.NUTS(model), num_samples=1000, warmup_steps=1000, num_chains=4)
-        mcmc.run(x, y)
+    >>> import ppl
+    >>> from ppl import distributions as dist, infer, ops
+    >>> def model():
+    ...     return ppl.sample("x", dist.Normal(ops.zeros((2,)), 1.0).to_event(1))
+    >>> mcmc = infer.MCMC(infer.NUTS(model, max_tree_depth=3), num_samples=5, num_chains=2, progress_bar=False, seed=0).run()
+    >>> tuple(mcmc.get_samples(group_by_chain=True)["x"].shape)
+    (2, 5, 2)
     """
 
     def __init__(self, model: Model | None = None, *, max_tree_depth: int = 10, **options: Any) -> None:
@@ -112,6 +117,11 @@ class HMC(Kernel):
     :param num_steps: the number of leapfrog steps instead.
 
     The other parameters are those of :class:`Kernel`.
+
+    >>> from ppl import infer, ops
+    >>> hmc = infer.HMC(log_density_fn=lambda x: -0.5 * ops.sum(x * x), dimension=3, num_steps=4)
+    >>> infer.MCMC(hmc, num_samples=5, progress_bar=False, seed=0).run().num_gradients > 0
+    True
     """
 
     def __init__(

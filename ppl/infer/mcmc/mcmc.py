@@ -33,11 +33,15 @@ class MCMC:
     :raises InferenceError: for a number or a name out of range.
 
     After a run, :attr:`num_gradients` counts the leapfrog steps of all chains, warm-up included. The object keeps the backend it
-    was made under. Example::
+    was made under.
 
-        mcmc = infer.MCMC(infer.NUTS(model), num_samples=1000, warmup_steps=1000, num_chains=4)
-        mcmc.run(x, y)
-        mcmc.summary()
+    >>> import ppl
+    >>> from ppl import distributions as dist, infer, ops
+    >>> def model(y):
+    ...     ppl.sample("y", dist.Normal(ppl.sample("x", dist.Normal(0.0, 1.0)), 1.0), obs=y)
+    >>> mcmc = infer.MCMC(infer.NUTS(model), num_samples=5, warmup_steps=5, progress_bar=False, seed=0)
+    >>> tuple(mcmc.run(ops.array(0.5)).get_samples()["x"].shape)
+    (5,)
     """
 
     def __init__(
