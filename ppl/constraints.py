@@ -3,8 +3,18 @@
 A constraint's ``check(value)`` gives one boolean an event: an array of the shape of ``value`` without its last ``event_dim``
 axes. Names follow torch.distributions.constraints.
 
+    >>> from ppl import ops
+    >>> from ppl.constraints import lower_cholesky, one_hot, positive, positive_definite, simplex, unit_interval
     >>> bool(positive.check(2.0)), unit_interval
     (True, unit_interval)
+    >>> [bool(simplex.check(ops.array(value))) for value in ([0.25, 0.75], [0.5, 0.75])]
+    [True, False]
+    >>> [bool(one_hot.check(ops.array(value))) for value in ([0.0, 1.0], [1.0, 1.0])]
+    [True, False]
+    >>> [bool(lower_cholesky.check(ops.array(value))) for value in ([[1.0, 0.0], [2.0, 3.0]], [[1.0, 0.0], [2.0, -3.0]])]
+    [True, False]
+    >>> [bool(positive_definite.check(ops.array(value))) for value in ([[2.0, 1.0], [1.0, 2.0]], [[1.0, 2.0], [2.0, 1.0]])]
+    [True, False]
 """
 
 from __future__ import annotations
@@ -50,6 +60,13 @@ class Constraint(ByValue):
     """A set of admissible values.
 
     ``event_dim`` is the number of trailing axes that are judged together; ``is_discrete`` tells counted from measured sets.
+
+    >>> from ppl import constraints
+    >>> class even(constraints.Constraint):
+    ...     def check(self, value):
+    ...         return value % 2 == 0
+    >>> even().check(4)
+    True
     """
 
     event_dim: int = 0
@@ -138,7 +155,12 @@ class greater_than(Constraint):
 
 
 class greater_than_eq(greater_than):
-    """Numbers not below ``lower_bound``."""
+    """Numbers not below ``lower_bound``.
+
+    >>> from ppl import constraints
+    >>> constraints.greater_than_eq(1.0).check(1.0)
+    True
+    """
 
     def check(self, value):
         return value >= self.lower_bound
@@ -197,7 +219,12 @@ class interval(Constraint):
 
 
 class half_open_interval(interval):
-    """Numbers from ``lower_bound``, included, to ``upper_bound``, excluded."""
+    """Numbers from ``lower_bound``, included, to ``upper_bound``, excluded.
+
+    >>> from ppl import constraints
+    >>> constraints.half_open_interval(0.0, 4.0).check(4.0)
+    False
+    """
 
     def check(self, value):
         return (value >= self.lower_bound) & (value < self.upper_bound)

@@ -120,6 +120,12 @@ def register_backend(alias: str, new_backend: Backend | Callable[[], Backend] | 
     :param new_backend: a :class:`~ppl.backend.Backend`, a function that returns one, or a dict from module name to
         import path (a second frontend over the same arrays).
     :raises BackendError: if the value is none of these or lacks a part of the contract.
+
+    >>> import ppl
+    >>> ppl.register_backend("mine", {"inference": "mine.infer"})
+    Traceback (most recent call last):
+        ...
+    ppl.errors.BackendError: unknown module name 'inference'; expected one of [...]
     """
     if isinstance(new_backend, Mapping):
         unknown = sorted(set(new_backend) - set(_DEFAULT_MODULES))

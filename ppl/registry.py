@@ -57,6 +57,12 @@ def set_backend(name: str | Backend) -> None:
     """Make ``name`` the backend of the whole process, outside any ``pyro_backend`` block.
 
     :raises BackendError: if it is unknown or its library is not installed; the old choice stays.
+
+    >>> import ppl
+    >>> ppl.set_backend("nunpy")
+    Traceback (most recent call last):
+        ...
+    ppl.errors.BackendError: unknown backend 'nunpy'; expected one of ...; did you mean 'numpy'?
     """
     global _default
     _default = load(name)
@@ -114,6 +120,11 @@ def _find(name: str) -> Callable[[], Backend]:
     for entry_point in _advertised():
         if entry_point.name == name:
             return entry_point.load
+    if name in BUNDLED:
+        raise BackendError(
+            f"backend {name!r} comes with this project, but its package {BUNDLED[name]!r} cannot be imported; try: "
+            "pip install -e . in the checkout"
+        )
     close = get_close_matches(name, names(), n=1)
     guess = f"; did you mean {close[0]!r}?" if close else "; try one of these, or install the package that provides it"
     raise BackendError(f"unknown backend {name!r}; expected one of {', '.join(map(repr, names()))}{guess}")

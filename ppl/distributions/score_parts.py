@@ -13,6 +13,11 @@ class ScoreParts(NamedTuple):
     :param log_prob: the log density.
     :param score_function: the part whose gradient weighs the cost of a draw that is not reparameterised.
     :param entropy_term: the part whose gradient flows pathwise.
+
+    >>> from ppl import distributions as dist, ops
+    >>> parts = dist.Poisson(3.0).score_parts(ops.array(2.0))
+    >>> round(float(parts.log_prob), 4), round(float(parts.score_function), 4)
+    (-1.4959, -1.4959)
     """
 
     log_prob: Any

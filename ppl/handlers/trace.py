@@ -13,7 +13,15 @@ from ppl.typing import Message
 
 
 def identify_dense_edges(trace: Trace) -> None:
-    """Add an edge between any two sample sites of ``trace`` that lie in no two different steps of one sequential plate."""
+    """Add an edge between any two sample sites of ``trace`` that lie in no two different steps of one sequential plate.
+
+    >>> import ppl
+    >>> from ppl import distributions as dist, handlers
+    >>> def model():
+    ...     ppl.sample("y", dist.Normal(ppl.sample("x", dist.Normal(0.0, 1.0)), 1.0))
+    >>> handlers.trace(model, graph_type="dense").get_trace().edges
+    [('x', 'y')]
+    """
     earlier: list[tuple[str, Message]] = []
     for name, node in trace.nodes.items():
         if node["type"] != "sample":

@@ -18,13 +18,25 @@ STATISTICS = ("mean", "sd", "median", "low", "high", "ess_bulk", "ess_tail", "r_
 
 
 def split_chains(draws: Any) -> Any:
-    """Return the halves of each chain as chains of their own: shape ``(2 num_chains, num_draws // 2)``."""
+    """Return the halves of each chain as chains of their own: shape ``(2 num_chains, num_draws // 2)``.
+
+    >>> from ppl import ops
+    >>> from ppl.infer import diagnostics
+    >>> diagnostics.split_chains(ops.array([[1.0, 2.0, 3.0, 4.0]])).tolist()
+    [[1.0, 2.0], [3.0, 4.0]]
+    """
     half = draws.shape[1] // 2
     return ops.concat([draws[:, :half], draws[:, draws.shape[1] - half :]])
 
 
 def rank_normalize(draws: Any) -> Any:
-    """Return normal scores of the ranks of all draws together, ties averaged (eq. 14)."""
+    """Return normal scores of the ranks of all draws together, ties averaged (eq. 14).
+
+    >>> from ppl import ops
+    >>> from ppl.infer import diagnostics
+    >>> [round(float(score), 4) for score in diagnostics.rank_normalize(ops.array([[10.0, 30.0, 20.0]]))[0]]
+    [-0.8694, 0.8694, 0.0]
+    """
     flat = draws.reshape(-1)
     ordered = ops.sort(flat)
     ranks = 0.5 * (ops.searchsorted(ordered, flat, side="left") + ops.searchsorted(ordered, flat, side="right") + 1)
@@ -47,7 +59,13 @@ def quantile(values: Any, probability: float) -> Any:
 
 
 def potential_scale_reduction(chains: Any) -> float:
-    """Return the plain R-hat of chains as they are (eq. 3)."""
+    """Return the plain R-hat of chains as they are (eq. 3).
+
+    >>> from ppl import ops
+    >>> from ppl.infer import diagnostics
+    >>> round(diagnostics.potential_scale_reduction(ops.array([[1.0, 2.0, 3.0, 2.0], [2.0, 4.0, 3.0, 4.0]])), 4)
+    1.3179
+    """
     length = chains.shape[1]
     within = float(ops.mean(ops.var(chains, axis=1, correction=1)))
     between = length * float(ops.var(ops.mean(chains, axis=1), correction=1))

@@ -6,7 +6,12 @@ from ppl.ops.dispatch import derived
 
 @derived
 def sum_rightmost(x, num_dims):
-    """Return ``x`` summed over its last ``num_dims`` axes."""
+    """Return ``x`` summed over its last ``num_dims`` axes.
+
+    >>> from ppl import ops
+    >>> [float(x) for x in ops.sum_rightmost(ops.array([[1.0, 2.0], [3.0, 4.0]]), 1)]
+    [3.0, 7.0]
+    """
     if num_dims == 0 or shaping.ndim(x) == 0:
         return x
     return reduce.sum(x, axis=tuple(range(-num_dims, 0)))
@@ -14,13 +19,23 @@ def sum_rightmost(x, num_dims):
 
 @derived
 def safe_log(x):
-    """Return ``log(x)`` with the gradient of the smallest normal number below it, so that ``x = 0`` gives no NaN."""
+    """Return ``log(x)`` with the gradient of the smallest normal number below it, so that ``x = 0`` gives no NaN.
+
+    >>> from ppl import ops
+    >>> float(ops.safe_log(ops.array(1.0))), bool(ops.isfinite(ops.safe_log(ops.array(0.0))))
+    (0.0, True)
+    """
     return elementwise.log(elementwise.clip(x, min=shaping.finfo(x).tiny))
 
 
 @derived
 def clip_probs(probs):
-    """Return probabilities moved off 0 and 1 by one machine epsilon."""
+    """Return probabilities moved off 0 and 1 by one machine epsilon.
+
+    >>> from ppl import ops
+    >>> bool(ops.clip_probs(ops.array(1.0)) < 1.0)
+    True
+    """
     eps = shaping.finfo(probs).eps
     return elementwise.clip(probs, min=eps, max=1.0 - eps)
 
@@ -30,6 +45,10 @@ def vector_to_tril(vector, diagonal=-1):
     """Return lower triangular matrices whose entries, row by row up to the ``diagonal``-th diagonal, are ``vector``.
 
     :param vector: shape ``(..., m)`` with ``m`` the number of entries of the triangle.
+
+    >>> from ppl import ops
+    >>> ops.to_numpy(ops.vector_to_tril(ops.array([1.0, 2.0, 3.0]), diagonal=0)).tolist()
+    [[1.0, 0.0], [2.0, 3.0]]
     """
     size = shaping.shape(vector)[-1]
     n = _side_of_triangle(size, diagonal)
@@ -47,7 +66,12 @@ def _side_of_triangle(size, diagonal):
 
 @derived
 def tril_to_vector(matrix, diagonal=-1):
-    """Return the entries of the lower triangle of ``matrix``, row by row up to the ``diagonal``-th diagonal."""
+    """Return the entries of the lower triangle of ``matrix``, row by row up to the ``diagonal``-th diagonal.
+
+    >>> from ppl import ops
+    >>> ops.to_numpy(ops.tril_to_vector(ops.array([[1.0, 0.0], [2.0, 3.0]]), diagonal=0)).tolist()
+    [1.0, 2.0, 3.0]
+    """
     n = shaping.shape(matrix)[-1]
     flat = shaping.reshape(matrix, (*shaping.shape(matrix)[:-2], n * n))
     positions = [i * n + j for i in range(n) for j in range(i + diagonal + 1)]

@@ -22,7 +22,12 @@ def key(seed):
 
 @dispatched("random")
 def is_key(value):
-    """Return whether ``value`` is a key of this backend (``None`` is not)."""
+    """Return whether ``value`` is a key of this backend (``None`` is not).
+
+    >>> from ppl import ops
+    >>> ops.random.is_key(None)
+    False
+    """
 
 
 @dispatched("random")
@@ -37,7 +42,12 @@ def split(key, num=2):
 
 @dispatched("random")
 def fold_in(key, data):
-    """Return a key that depends on ``key`` and the int or str ``data`` (a str by a stable hash)."""
+    """Return a key that depends on ``key`` and the int or str ``data`` (a str by a stable hash).
+
+    >>> from ppl import ops
+    >>> ops.random.is_key(ops.random.fold_in(ops.random.key(0), "site"))
+    True
+    """
 
 
 @dispatched("random")
@@ -74,12 +84,27 @@ def get_state(key=None):
 
 @dispatched("random")
 def from_state(state):
-    """Return the key that :func:`get_state` described."""
+    """Return the key that :func:`get_state` described.
+
+    >>> from ppl import ops
+    >>> key = ops.random.key(0)
+    >>> copy = ops.random.from_state(ops.random.get_state(key))
+    >>> bool(ops.all(ops.random.normal(key, (2,)) == ops.random.normal(copy, (2,))))
+    True
+    """
 
 
 @dispatched("random")
 def set_state(state):
-    """Restore the process-wide stream."""
+    """Restore the process-wide stream.
+
+    >>> from ppl import ops
+    >>> state = ops.random.get_state()
+    >>> first = ops.random.normal(None, (2,))
+    >>> ops.random.set_state(state)
+    >>> bool(ops.all(first == ops.random.normal(None, (2,))))
+    True
+    """
 
 
 @dispatched("random")
@@ -105,22 +130,42 @@ def uniform(key, shape, dtype=None):
 
 @dispatched("random")
 def open_uniform(key, shape, dtype=None):
-    """Draw uniforms on the open interval (0, 1): safe to take logarithms of ``u`` and ``1 - u``."""
+    """Draw uniforms on the open interval (0, 1): safe to take logarithms of ``u`` and ``1 - u``.
+
+    >>> from ppl import ops
+    >>> tuple(ops.random.open_uniform(ops.random.key(0), (3,)).shape)
+    (3,)
+    """
 
 
 @dispatched("random")
 def exponential(key, shape, dtype=None):
-    """Draw standard exponentials."""
+    """Draw standard exponentials.
+
+    >>> from ppl import ops
+    >>> tuple(ops.random.exponential(ops.random.key(0), (3,)).shape)
+    (3,)
+    """
 
 
 @dispatched("random")
 def randint(key, shape, low, high):
-    """Draw integers in ``[low, high)``."""
+    """Draw integers in ``[low, high)``.
+
+    >>> from ppl import ops
+    >>> [int(x) for x in ops.random.randint(ops.random.key(0), (3,), 5, 6)]
+    [5, 5, 5]
+    """
 
 
 @dispatched("random")
 def bernoulli(key, probs, shape):
-    """Draw 0.0 or 1.0 in the dtype of ``probs``."""
+    """Draw 0.0 or 1.0 in the dtype of ``probs``.
+
+    >>> from ppl import ops
+    >>> [float(x) for x in ops.random.bernoulli(ops.random.key(0), ops.array([0.0, 1.0]), (2,))]
+    [0.0, 1.0]
+    """
 
 
 @dispatched("random")
@@ -135,33 +180,63 @@ def gamma(key, concentration, shape):
 
 @dispatched("random")
 def beta(key, concentration1, concentration0, shape):
-    """Draw betas; the pathwise gradients in both concentrations are right."""
+    """Draw betas; the pathwise gradients in both concentrations are right.
+
+    >>> from ppl import ops
+    >>> tuple(ops.random.beta(ops.random.key(0), ops.array(2.0), ops.array([1.0, 3.0]), (2,)).shape)
+    (2,)
+    """
 
 
 @dispatched("random")
 def dirichlet(key, concentration, shape):
-    """Draw points of the simplex; ``shape`` includes the event axis; pathwise gradients are right."""
+    """Draw points of the simplex; ``shape`` includes the event axis; pathwise gradients are right.
+
+    >>> from ppl import ops
+    >>> tuple(ops.random.dirichlet(ops.random.key(0), ops.array([1.0, 2.0, 3.0]), (4, 3)).shape)
+    (4, 3)
+    """
 
 
 @dispatched("random")
 def standard_t(key, df, shape):
-    """Draw Student's t of location 0 and scale 1; the pathwise gradient in ``df`` is right."""
+    """Draw Student's t of location 0 and scale 1; the pathwise gradient in ``df`` is right.
+
+    >>> from ppl import ops
+    >>> tuple(ops.random.standard_t(ops.random.key(0), ops.array(4.0), (3,)).shape)
+    (3,)
+    """
 
 
 @dispatched("random")
 def poisson(key, rate, shape):
-    """Draw Poisson counts in the dtype of ``rate``."""
+    """Draw Poisson counts in the dtype of ``rate``.
+
+    >>> from ppl import ops
+    >>> tuple(ops.random.poisson(ops.random.key(0), ops.array(3.0), (2,)).shape)
+    (2,)
+    """
 
 
 @dispatched("random")
 def binomial(key, total_count, probs, shape):
-    """Draw binomial counts in the dtype of ``probs``; ``total_count`` may be an array."""
+    """Draw binomial counts in the dtype of ``probs``; ``total_count`` may be an array.
+
+    >>> from ppl import ops
+    >>> tuple(ops.random.binomial(ops.random.key(0), ops.array(5.0), ops.array(0.5), (2,)).shape)
+    (2,)
+    """
 
 
 @dispatched("random")
 def categorical(key, logits, shape):
     """Draw indices (the library's integer dtype) along the last axis of ``logits``; ``shape`` is the result's,
-    without that axis."""
+    without that axis.
+
+    >>> from ppl import ops
+    >>> tuple(ops.random.categorical(ops.random.key(0), ops.zeros((4, 3)), (4,)).shape)
+    (4,)
+    """
 
 
 @dispatched("random")
@@ -176,4 +251,9 @@ def permutation(key, n):
 
 @dispatched("random")
 def choice(key, n, size):
-    """Draw ``size`` distinct indices of ``range(n)`` in O(size) expected work where the library can."""
+    """Draw ``size`` distinct indices of ``range(n)`` in O(size) expected work where the library can.
+
+    >>> from ppl import ops
+    >>> len({int(index) for index in ops.random.choice(ops.random.key(0), 100, 10)})
+    10
+    """

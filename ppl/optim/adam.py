@@ -39,6 +39,7 @@ def Adam(optim_args: Any = None, *, lr: float | None = None, **keywords: Any) ->
         ``maximize`` False.
     :raises InferenceError: for an unknown argument or one out of its range.
 
+    >>> from ppl.optim import Adam
     >>> optimizer = Adam({"lr": 0.01, "betas": (0.95, 0.999)})
     >>> optimizer.arguments("loc")["lr"]
     0.01

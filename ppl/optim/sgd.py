@@ -38,6 +38,7 @@ def SGD(optim_args: Any = None, *, lr: float | None = None, **keywords: Any) -> 
     :param keywords: ``momentum`` 0, ``dampening`` 0, ``weight_decay`` 0 (an L2 penalty), ``nesterov`` False, ``maximize`` False.
     :raises InferenceError: for an unknown argument or one out of its range.
 
+    >>> from ppl.optim import SGD
     >>> SGD(0.1, momentum=0.9).arguments("loc")["momentum"]
     0.9
     """

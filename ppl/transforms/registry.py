@@ -36,6 +36,12 @@ class ConstraintRegistry:
     """A table from constraint to the transform whose codomain it is; calling it looks one up.
 
     :param name: shown in errors.
+
+    >>> from ppl import constraints, ops, transforms
+    >>> reach = transforms.ConstraintRegistry("reach")
+    >>> factory = reach.register(constraints.positive, lambda constraint: transforms.ExpTransform())
+    >>> float(reach(constraints.positive)(ops.array(0.0)))
+    1.0
     """
 
     def __init__(self, name: str) -> None:

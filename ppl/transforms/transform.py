@@ -15,6 +15,13 @@ class Transform(ByValue):
     A subclass defines ``__call__``, ``_inverse`` and ``log_abs_det_jacobian``; maps that change shapes define ``forward_shape``
     and ``inverse_shape`` too. ``bijective`` tells whether ``inv`` undoes the map exactly; ``sign`` is the sign of the derivative
     of a monotone scalar map, else ``None``.
+
+    >>> from ppl import ops, transforms
+    >>> class Shift(transforms.Transform):
+    ...     def __call__(self, x):
+    ...         return x + 1.0
+    >>> float(Shift()(ops.array(2.0)))
+    3.0
     """
 
     domain: Constraint = real
@@ -61,7 +68,12 @@ def operand(value: Any) -> Any:
 
 
 class InverseTransform(Transform):
-    """The inverse of ``base``."""
+    """The inverse of ``base``.
+
+    >>> from ppl import ops, transforms
+    >>> float(transforms.ExpTransform().inv(ops.array(1.0)))
+    0.0
+    """
 
     def __init__(self, base: Transform) -> None:
         self.base = base

@@ -247,3 +247,11 @@ def test_backends_are_readable():
     assert repr(fake()) == "Backend('fake')"
     with pytest.raises(AttributeError):
         fake().name = "other"
+
+
+def test_a_bundled_backend_whose_package_is_not_importable_says_so(monkeypatch):
+    monkeypatch.setattr(registry, "_loaded", {})
+    monkeypatch.setattr(registry.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(registry, "_advertised", list)
+    with pytest.raises(BackendError, match="'jax' comes with this project, but its package 'ppl_jax' cannot be imported; try: pip install"):
+        registry.load("jax")

@@ -21,9 +21,6 @@ class Trace_ELBO(ELBO):
     declare independent of it. See :class:`~ppl.infer.elbo.base.ELBO` for the parameters. Model and guide may have any
     dependency structure, and sites of both kinds may be mixed.
 
-    >>> Trace_ELBO(num_particles=4).num_particles
-    4
-
     >>> import ppl
     >>> from ppl import distributions as dist, infer
     >>> def model():
