@@ -253,5 +253,5 @@ def test_a_bundled_backend_whose_package_is_not_importable_says_so(monkeypatch):
     monkeypatch.setattr(registry, "_loaded", {})
     monkeypatch.setattr(registry.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(registry, "_advertised", list)
-    with pytest.raises(BackendError, match="'jax' comes with this project, but its package 'ppl_jax' cannot be imported; try: pip install"):
+    with pytest.raises(BackendError, match="'jax' comes with this project, but its package 'ppl_jax' cannot be imported; try"):
         registry.load("jax")
