@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 import random
 
+import hypothesis
 import numpy
 import pytest
 
@@ -25,6 +26,9 @@ def chosen_backends(config):
 
 
 def pytest_configure(config):
+    # The everyday suite repeats itself exactly; nights explore new examples.
+    hypothesis.settings.register_profile("suite", derandomize=not config.getoption("--nightly"), deadline=None)
+    hypothesis.settings.load_profile("suite")
     chosen = chosen_backends(config)
     for name in chosen:
         if name not in (*LIBRARIES, STRICT):
