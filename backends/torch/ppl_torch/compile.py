@@ -18,7 +18,7 @@ from ppl_torch import graph
 from ppl_torch.convert import tensor
 from ppl_torch.tracing import inside_transform
 
-# Seconds on a 2026 laptop core: one call of a small operator, one element of its result; and what torch.compile takes.
+# Seconds on one CPU core: one call of a small operator, one element of its result; and what torch.compile takes.
 DISPATCH, ELEMENT = 3e-6, 1e-9
 COMPILE_LEAST, COMPILE_NODE = 4.0, 0.03
 TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-4, torch.complex128: 1e-8}
