@@ -261,3 +261,9 @@ def test_negative_control_a_wrong_oracle_is_found(backend):
         rows.check_value(Row("gammainc", (POSITIVE, OTHER), sp.gammaincc))
     with pytest.raises(AssertionError):
         rows.check_gradient(Row("gammainc", (POSITIVE, OTHER), lambda a, x: sp.gammainc(a, x) * (1 + 1e-4 * a)), 0)
+
+
+def test_xlogy_of_zero_and_a_denormal_number(backend):
+    """Libraries that take denormal numbers for zero must still give zero, not zero times infinity."""
+    assert_close(ops.xlogy(ops.array(0.0), ops.array(5e-324)), 0.0)
+    assert_close(ops.xlogy(ops.array(0.0), ops.array(0.0)), 0.0)

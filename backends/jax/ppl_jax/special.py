@@ -143,8 +143,8 @@ def xlogy(x, y):
 @jax.jit
 def _xlogy(x, y):
     zero = x == 0
-    # At x = 0 the derivative in x is log(y), or 0 where that is infinite too.
-    safe = jnp.where(zero & ((y <= 0) | jnp.isinf(y)), 1.0, y)
+    # At x = 0 the derivative in x is log(y), or 0 where that is infinite too: XLA takes denormal numbers for zero.
+    safe = jnp.where(zero & ((y < jnp.finfo(y.dtype).tiny) | jnp.isinf(y)), 1.0, y)
     return x * jnp.log(safe)
 
 
