@@ -13,7 +13,7 @@ class BackendError(PplError):
 
 
 class GapError(BackendError, NotImplementedError):
-    """The active backend declares that it lacks this feature; the reason stands in its ``gaps``."""
+    """The active backend, or a family of distributions, declares in its ``gaps`` that it lacks this feature, and why."""
 
 
 class HandlerError(PplError, ValueError):

@@ -1,12 +1,16 @@
 """The Bernoulli distribution."""
 
+import math
+
 from ppl import constraints, ops
+from ppl.distributions.counting import in_range, times_log
 from ppl.distributions.dispatch import derived_parameter
-from ppl.distributions.distribution import Distribution, as_floating
+from ppl.distributions.exponential_family import ExponentialFamily
+from ppl.distributions.gaps import COUNTS
 from ppl.ops import random
 
 
-class Bernoulli(Distribution):
+class Bernoulli(ExponentialFamily):
     r"""Bernoulli distribution: one with probability :math:`p`, else zero.
 
     .. math:: P(x) = p^x (1 - p)^{1 - x}, \quad \operatorname{logit} p = \ell
@@ -14,6 +18,8 @@ class Bernoulli(Distribution):
     :param probs: probability of one, in [0, 1].
     :param logits: log odds of one; exactly one of the two is given.
     :raises ConstraintError: if both or neither are given, or ``probs`` leaves [0, 1].
+
+    With validation off, a value between zero and one is scored by the same formula, the negative cross entropy.
 
     >>> from ppl import distributions as dist
     >>> round(float(dist.Bernoulli(0.25).log_prob(1.0)), 4)
@@ -23,6 +29,7 @@ class Bernoulli(Distribution):
     arg_constraints = {"probs": constraints.unit_interval, "logits": constraints.real}
     support = constraints.boolean
     has_enumerate_support = True
+    gaps = {"rsample": COUNTS["rsample"]}
 
     def __init__(self, probs=None, logits=None, *, validate_args=None):
         self._given = self.one_of(probs=probs, logits=logits)
@@ -39,15 +46,61 @@ class Bernoulli(Distribution):
         return random.bernoulli(rng_key, ops.autodiff.stop_gradient(self.probs), self.shape(sample_shape))
 
     def log_prob(self, value):
-        (value,) = as_floating(value)
+        inside, value = in_range(value, 1.0)
         if self._given == "logits":
-            # softplus of the signed log odds, not value * logits - softplus(logits): the latter is NaN at infinite log odds.
-            return -ops.softplus((1.0 - 2.0 * value) * self.logits)
-        return ops.xlogy(value, self.probs) + ops.xlog1py(1.0 - value, -self.probs)
+            # Both terms by themselves: value * logits - softplus(logits) is NaN at infinite log odds.
+            score = times_log(value, ops.log_expit(self.logits)) + times_log(1.0 - value, ops.log_expit(-self.logits))
+        else:
+            score = ops.xlogy(value, self.probs) + ops.xlog1py(1.0 - value, -self.probs)
+        return ops.where(inside, score, -math.inf)
 
-    def enumerate_support(self, expand=True):
-        return self._enumerated(ops.array([0.0, 1.0], dtype=self.dtype), expand)
+    def cdf(self, value):
+        below_one = ops.where(value < 0, ops.zeros_like(self.probs), 1.0 - self.probs)
+        return ops.where(value < 1, below_one, ops.ones_like(below_one))
+
+    def icdf(self, value):
+        return ops.astype(value > 1.0 - self.probs, self.dtype)
 
     def entropy(self):
         probs = self.probs
         return -ops.xlogy(probs, probs) - ops.xlog1py(1.0 - probs, -probs)
+
+    def enumerate_support(self, expand=True):
+        return self._enumerated(ops.array([0.0, 1.0], dtype=self.dtype), expand)
+
+
+class BernoulliLogits(Bernoulli):
+    r"""Bernoulli distribution of log odds :math:`\ell`.
+
+    .. math:: P(1) = 1 / (1 + e^{-\ell})
+
+    :param logits: log odds of one.
+
+    >>> from ppl import distributions as dist
+    >>> round(float(dist.BernoulliLogits(-1.2).log_prob(1.0)), 4)
+    -1.4633
+    """
+
+    arg_constraints = {"logits": constraints.real}
+
+    def __init__(self, logits, *, validate_args=None):
+        super().__init__(logits=logits, validate_args=validate_args)
+
+
+class BernoulliProbs(Bernoulli):
+    r"""Bernoulli distribution of probability :math:`p`.
+
+    .. math:: P(1) = p
+
+    :param probs: probability of one, in [0, 1].
+    :raises ConstraintError: if ``probs`` leaves [0, 1].
+
+    >>> from ppl import distributions as dist
+    >>> round(float(dist.BernoulliProbs(0.25).log_prob(1.0)), 4)
+    -1.3863
+    """
+
+    arg_constraints = {"probs": constraints.unit_interval}
+
+    def __init__(self, probs, *, validate_args=None):
+        super().__init__(probs=probs, validate_args=validate_args)

@@ -1,11 +1,15 @@
 """The beta distribution."""
 
+import math
+
 from ppl import constraints, ops
-from ppl.distributions.distribution import Distribution
+from ppl.distributions import quantile
+from ppl.distributions.exponential_family import ExponentialFamily
+from ppl.distributions.gaps import CONTINUOUS
 from ppl.ops import random
 
 
-class Beta(Distribution):
+class Beta(ExponentialFamily):
     r"""Beta distribution of concentrations :math:`\alpha` and :math:`\beta`.
 
     .. math:: p(x) = x^{\alpha - 1} (1 - x)^{\beta - 1} / B(\alpha, \beta), \quad 0 \le x \le 1
@@ -22,6 +26,7 @@ class Beta(Distribution):
     arg_constraints = {"concentration1": constraints.positive, "concentration0": constraints.positive}
     support = constraints.unit_interval
     has_rsample = True
+    gaps = CONTINUOUS
 
     def __init__(self, concentration1, concentration0, *, validate_args=None):
         self.concentration1, self.concentration0 = self.promote(concentration1, concentration0)
@@ -39,10 +44,16 @@ class Beta(Distribution):
 
     def log_prob(self, value):
         a, b = self.concentration1, self.concentration0
-        return ops.xlogy(a - 1.0, value) + ops.xlog1py(b - 1.0, -value) - ops.betaln(a, b)
+        inside = (value >= 0) & (value <= 1)
+        safe = ops.where(inside, value, 0.5)
+        log_prob = ops.xlogy(a - 1.0, safe) + ops.xlog1py(b - 1.0, -safe) - ops.betaln(a, b)
+        return ops.where(inside, log_prob, -math.inf)
 
     def cdf(self, value):
-        return ops.betainc(self.concentration1, self.concentration0, value)
+        return ops.betainc(self.concentration1, self.concentration0, ops.clip(value, min=0.0, max=1.0))
+
+    def icdf(self, value):
+        return ops.expit(quantile.beta_odds(self.concentration1, self.concentration0, value, 1.0 - value))
 
     def entropy(self):
         a, b = self.concentration1, self.concentration0

@@ -4,7 +4,8 @@ import math
 
 from ppl import constraints, ops
 from ppl.distributions.distribution import Distribution
-from ppl.errors import ShapeError
+from ppl.distributions.gaps import VECTOR
+from ppl.errors import GapError, ShapeError
 
 
 class Delta(Distribution):
@@ -26,6 +27,7 @@ class Delta(Distribution):
 
     arg_constraints = {"v": constraints.dependent, "log_density": constraints.real}
     has_rsample = True
+    gaps = {"enumerate_support": "its one value needs no sum"}
 
     def __init__(self, v=0.0, log_density=0.0, event_dim=0, *, validate_args=None):
         v = v if ops.is_array(v) else ops.array(v)
@@ -59,6 +61,18 @@ class Delta(Distribution):
         if self.event_dim:
             same = ops.all(same, axis=tuple(range(-self.event_dim, 0)))
         return ops.where(same, self.log_density, -math.inf)
+
+    def cdf(self, value):
+        self._check_scalar("cdf")
+        return ops.astype(value >= self.v, self.log_density.dtype)
+
+    def icdf(self, value):
+        self._check_scalar("icdf")
+        return ops.broadcast_to(self.v, ops.broadcast_shapes(tuple(value.shape), tuple(self.batch_shape)))
+
+    def _check_scalar(self, operation):
+        if self.event_dim:
+            raise GapError(f"Delta of event_dim={self.event_dim} has no {operation}: {VECTOR[operation]}")
 
     def entropy(self):
         return -self.log_density

@@ -1,11 +1,12 @@
 """The Dirichlet distribution."""
 
 from ppl import constraints, ops
-from ppl.distributions.distribution import Distribution
+from ppl.distributions.exponential_family import ExponentialFamily
+from ppl.distributions.gaps import CONTINUOUS, VECTOR
 from ppl.ops import random
 
 
-class Dirichlet(Distribution):
+class Dirichlet(ExponentialFamily):
     r"""Dirichlet distribution over the simplex of :math:`K` coordinates.
 
     .. math:: p(x) = \frac{\Gamma(\sum_k \alpha_k)}{\prod_k \Gamma(\alpha_k)} \prod_k x_k^{\alpha_k - 1}
@@ -22,6 +23,7 @@ class Dirichlet(Distribution):
     arg_constraints = {"concentration": constraints.independent(constraints.positive, 1)}
     support = constraints.simplex
     has_rsample = True
+    gaps = {**VECTOR, **CONTINUOUS}
 
     def __init__(self, concentration, *, validate_args=None):
         (self.concentration,), batch_shape = self.promote_events((concentration, 1))

@@ -84,7 +84,8 @@ def _build(definition: Any, backend: Backend) -> Any:
     built = DistributionMeta(definition.__name__, bases, namespace)
     built.__qualname__ = definition.__qualname__
     for name in _methods(definition):
-        guarded = _guard(name, inspect.getattr_static(built, name), backend)
+        checked = name != "icdf" and name not in definition.gaps
+        guarded = _guard(name, inspect.getattr_static(built, name), backend, checked)
         if guarded is not None:
             setattr(built, name, guarded)
     register = getattr(module, "register", None)
@@ -98,7 +99,7 @@ def _methods(definition: type) -> set[str]:
     return {name for name in names if (not name.startswith("_") or name == "__call__") and name not in STATIC}
 
 
-def _guard(name: str, member: Any, backend: Backend) -> Any:
+def _guard(name: str, member: Any, backend: Backend, checked: bool) -> Any:
     """Return ``member`` made to run under ``backend`` whichever is active, or ``None`` if it needs no guard."""
     if isinstance(member, property) and member.fget is not None:
         return property(_switching(member.fget, backend), doc=member.__doc__)
@@ -109,7 +110,7 @@ def _guard(name: str, member: Any, backend: Backend) -> Any:
     if name in DRAWS:
         return _drawing(member, backend)
     if name in SCORES:
-        return _scoring(member, backend, checked=name != "icdf")
+        return _scoring(member, backend, checked)
     return _switching(member, backend)
 
 

@@ -10,7 +10,7 @@ from ppl.constraints import Constraint, dependent, is_dependent
 from ppl.distributions import validation
 from ppl.distributions.dispatch import DistributionMeta, blank, derived_parameter, revive
 from ppl.distributions.score_parts import ScoreParts
-from ppl.errors import ConstraintError, PplError, ShapeError
+from ppl.errors import ConstraintError, GapError, PplError, ShapeError
 from ppl.registry import active
 from ppl.transforms import as_constraint
 from ppl.typing import Shape
@@ -25,8 +25,8 @@ class Distribution(metaclass=DistributionMeta):
 
     Draws have the shape ``sample_shape + batch_shape + event_shape`` and log densities ``sample_shape + batch_shape``. A family
     defines ``arg_constraints``, ``support``, ``__init__``, ``sample`` (or ``rsample`` with ``has_rsample = True``) and
-    ``log_prob``; its parameters are attributes of the same names. All of it is written over :mod:`ppl.ops`, so it runs on each
-    backend.
+    ``log_prob``; its parameters are attributes of the same names. An operation that a family lacks stands with the reason in its
+    ``gaps``, and raises it. All of it is written over :mod:`ppl.ops`, so it runs on each backend.
 
     >>> from ppl import distributions as dist, ops
     >>> d = dist.Normal(ops.zeros((3,)), 1.0)
@@ -38,6 +38,7 @@ class Distribution(metaclass=DistributionMeta):
     support: Any = dependent
     has_rsample: Any = False
     has_enumerate_support: Any = False
+    gaps: ClassVar[dict[str, str]] = {}
 
     backend: ClassVar[Backend | None] = None
     backend_name: ClassVar[str | None] = None
@@ -146,12 +147,12 @@ class Distribution(metaclass=DistributionMeta):
         :param rng_key: a key of :mod:`ppl.ops.random`, or ``None`` for the stream in scope; it may also come first.
         """
         if not self.has_rsample:
-            raise NotImplementedError(f"{type(self).__name__} defines neither sample nor rsample")
+            raise self._lacks("sample")
         return ops.autodiff.stop_gradient(self.rsample(sample_shape, rng_key))
 
     def rsample(self, sample_shape: Any = (), rng_key: Any = None) -> Any:
         """Draw, with gradients from the draws to the parameters."""
-        raise NotImplementedError(f"{type(self).__name__} has no reparameterised sampler; try sample")
+        raise self._lacks("rsample")
 
     def log_prob(self, value: Any) -> Any:
         """Return the log density, or log probability, of each event of ``value``.
@@ -159,7 +160,7 @@ class Distribution(metaclass=DistributionMeta):
         :raises ConstraintError: with validation on, if a value lies outside the support.
         :raises ShapeError: with validation on, if the shape of ``value`` does not fit.
         """
-        raise NotImplementedError(f"{type(self).__name__} does not define log_prob")
+        raise self._lacks("log_prob")
 
     def _check_value(self, value: Any) -> None:
         shape = value.shape
@@ -175,9 +176,9 @@ class Distribution(metaclass=DistributionMeta):
     def enumerate_support(self, expand: bool = True) -> Any:
         """Return all values along a new leading axis, broadcast to the batch shape or, without ``expand``, of size 1 there.
 
-        :raises NotImplementedError: if the support is not a finite set.
+        :raises GapError: if the support is not a finite set.
         """
-        raise NotImplementedError(f"{type(self).__name__} does not enumerate its support")
+        raise self._lacks("enumerate_support")
 
     def _enumerated(self, values: Any, expand: bool) -> Any:
         """Shape a vector of values as :meth:`enumerate_support` returns them."""
@@ -187,12 +188,12 @@ class Distribution(metaclass=DistributionMeta):
     @property
     def mean(self) -> Any:
         """The expectation."""
-        raise NotImplementedError(f"{type(self).__name__} has no closed-form mean")
+        raise self._lacks("mean")
 
     @property
     def variance(self) -> Any:
         """The variance of each coordinate."""
-        raise NotImplementedError(f"{type(self).__name__} has no closed-form variance")
+        raise self._lacks("variance")
 
     @property
     def stddev(self) -> Any:
@@ -201,15 +202,20 @@ class Distribution(metaclass=DistributionMeta):
 
     def cdf(self, value: Any) -> Any:
         """Return the probability of a draw not above ``value``."""
-        raise NotImplementedError(f"{type(self).__name__} has no closed-form cdf")
+        raise self._lacks("cdf")
 
     def icdf(self, value: Any) -> Any:
         """Return the quantile of each probability."""
-        raise NotImplementedError(f"{type(self).__name__} has no closed-form icdf")
+        raise self._lacks("icdf")
 
     def entropy(self) -> Any:
         """Return the entropy in nats."""
-        raise NotImplementedError(f"{type(self).__name__} has no closed-form entropy")
+        raise self._lacks("entropy")
+
+    def _lacks(self, operation: str) -> GapError:
+        """Return the error that says why ``operation`` is missing."""
+        reason = self.gaps.get(operation, "the family does not define it")
+        return GapError(f"{type(self).__name__} has no {operation}: {reason}")
 
     # -- reshaping --
 

@@ -2,9 +2,11 @@
 
 from ppl import ops
 from ppl.distributions.distribution import Distribution
+from ppl.distributions.score_parts import ScoreParts, is_zero
+from ppl.distributions.wrapper import Wrapper
 
 
-class ExpandedDistribution(Distribution):
+class ExpandedDistribution(Wrapper):
     """Independent copies of ``base_dist`` that fill ``batch_shape``; the general way behind :meth:`Distribution.expand`.
 
     :param base_dist: a distribution whose batch shape broadcasts to ``batch_shape``.
@@ -19,10 +21,6 @@ class ExpandedDistribution(Distribution):
         self.base_dist = base_dist
         super().__init__(batch_shape, tuple(base_dist.event_shape), validate_args=validate_args)
 
-    support = property(lambda self: self.base_dist.support)
-    has_rsample = property(lambda self: self.base_dist.has_rsample)
-    has_enumerate_support = property(lambda self: self.base_dist.has_enumerate_support)
-    dtype = property(lambda self: self.base_dist.dtype)
     mean = property(lambda self: ops.broadcast_to(self.base_dist.mean, self.shape()))
     variance = property(lambda self: ops.broadcast_to(self.base_dist.variance, self.shape()))
 
@@ -49,11 +47,20 @@ class ExpandedDistribution(Distribution):
         return ops.reshape(value, self.shape(sample_shape))
 
     def log_prob(self, value):
-        log_prob = self.base_dist.log_prob(value)
-        return ops.broadcast_to(log_prob, ops.broadcast_shapes(tuple(log_prob.shape), self._batch_shape))
+        return self._filled(self.base_dist.log_prob(value))
 
-    def _check_value(self, value):
-        """Nothing here: the base distribution checks the same value."""
+    def score_parts(self, value):
+        return ScoreParts(*(part if is_zero(part) else self._filled(part) for part in self.base_dist.score_parts(value)))
+
+    def cdf(self, value):
+        return self._filled(self.base_dist.cdf(value))
+
+    def icdf(self, value):
+        return self._filled(self.base_dist.icdf(value))
+
+    def _filled(self, result):
+        """Return ``result``, one number for each event, broadcast over the batch."""
+        return ops.broadcast_to(result, ops.broadcast_shapes(tuple(result.shape), self._batch_shape))
 
     def entropy(self):
         return ops.broadcast_to(self.base_dist.entropy(), self._batch_shape)

@@ -3,11 +3,12 @@
 import math
 
 from ppl import constraints, ops
-from ppl.distributions.distribution import Distribution
+from ppl.distributions.exponential_family import ExponentialFamily
+from ppl.distributions.gaps import CONTINUOUS
 from ppl.ops import random
 
 
-class Exponential(Distribution):
+class Exponential(ExponentialFamily):
     r"""Exponential distribution of rate :math:`\lambda`.
 
     .. math:: p(x) = \lambda e^{-\lambda x}, \quad x \ge 0
@@ -23,6 +24,7 @@ class Exponential(Distribution):
     arg_constraints = {"rate": constraints.positive}
     support = constraints.nonnegative
     has_rsample = True
+    gaps = CONTINUOUS
 
     def __init__(self, rate=1.0, *, validate_args=None):
         (self.rate,) = self.promote(rate)
@@ -39,7 +41,7 @@ class Exponential(Distribution):
         return ops.where(value >= 0, ops.log(self.rate) - self.rate * value, -math.inf)
 
     def cdf(self, value):
-        return -ops.expm1(-self.rate * value)
+        return -ops.expm1(-self.rate * ops.clip(value, min=0.0))
 
     def icdf(self, value):
         return -ops.log1p(-value) / self.rate

@@ -1,11 +1,15 @@
 """The gamma distribution."""
 
+import math
+
 from ppl import constraints, ops
-from ppl.distributions.distribution import Distribution
+from ppl.distributions import quantile
+from ppl.distributions.exponential_family import ExponentialFamily
+from ppl.distributions.gaps import CONTINUOUS
 from ppl.ops import random
 
 
-class Gamma(Distribution):
+class Gamma(ExponentialFamily):
     r"""Gamma distribution of concentration :math:`\alpha` and rate :math:`\beta`.
 
     .. math:: p(x) = \beta^\alpha x^{\alpha - 1} e^{-\beta x} / \Gamma(\alpha), \quad x \ge 0
@@ -22,6 +26,7 @@ class Gamma(Distribution):
     arg_constraints = {"concentration": constraints.positive, "rate": constraints.positive}
     support = constraints.nonnegative
     has_rsample = True
+    gaps = CONTINUOUS
 
     def __init__(self, concentration, rate=1.0, *, validate_args=None):
         self.concentration, self.rate = self.promote(concentration, rate)
@@ -35,10 +40,14 @@ class Gamma(Distribution):
 
     def log_prob(self, value):
         a, rate = self.concentration, self.rate
-        return a * ops.log(rate) + ops.xlogy(a - 1.0, value) - rate * value - ops.gammaln(a)
+        log_prob = a * ops.log(rate) + ops.xlogy(a - 1.0, ops.abs(value)) - rate * value - ops.gammaln(a)
+        return ops.where(value >= 0, log_prob, -math.inf)
 
     def cdf(self, value):
-        return ops.gammainc(self.concentration, self.rate * value)
+        return ops.gammainc(self.concentration, self.rate * ops.clip(value, min=0.0))
+
+    def icdf(self, value):
+        return quantile.standard_gamma(self.concentration, value, 1.0 - value) / self.rate
 
     def entropy(self):
         a = self.concentration

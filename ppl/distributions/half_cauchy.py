@@ -4,6 +4,7 @@ import math
 
 from ppl import constraints, ops
 from ppl.distributions.distribution import Distribution
+from ppl.distributions.gaps import CONTINUOUS
 from ppl.ops import random
 
 
@@ -23,6 +24,7 @@ class HalfCauchy(Distribution):
     arg_constraints = {"scale": constraints.positive}
     support = constraints.nonnegative
     has_rsample = True
+    gaps = CONTINUOUS
 
     def __init__(self, scale=1.0, *, validate_args=None):
         (self.scale,) = self.promote(scale)
@@ -40,10 +42,13 @@ class HalfCauchy(Distribution):
         return ops.where(value >= 0, log_prob, -math.inf)
 
     def cdf(self, value):
-        return (2.0 / math.pi) * ops.atan(value / self.scale)
+        return (2.0 / math.pi) * ops.atan(ops.clip(value, min=0.0) / self.scale)
 
     def icdf(self, value):
-        return self.scale * ops.tan((0.5 * math.pi) * value)
+        # The tangent of an angle near a right one is the cotangent of what is missing, which keeps its digits.
+        lower = value < 0.5
+        tangent = ops.tan((0.5 * math.pi) * ops.where(lower, value, 1.0 - value))
+        return self.scale * ops.where(lower, tangent, ops.reciprocal(ops.where(lower, 1.0, tangent)))
 
     def entropy(self):
         return math.log(2.0 * math.pi) + ops.log(self.scale)

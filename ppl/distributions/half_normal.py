@@ -4,6 +4,7 @@ import math
 
 from ppl import constraints, ops
 from ppl.distributions.distribution import Distribution
+from ppl.distributions.gaps import CONTINUOUS
 from ppl.ops import random
 
 HALF_LOG_TWO_OVER_PI = 0.5 * math.log(2.0 / math.pi)
@@ -25,6 +26,7 @@ class HalfNormal(Distribution):
     arg_constraints = {"scale": constraints.positive}
     support = constraints.nonnegative
     has_rsample = True
+    gaps = CONTINUOUS
 
     def __init__(self, scale=1.0, *, validate_args=None):
         (self.scale,) = self.promote(scale)
@@ -41,7 +43,7 @@ class HalfNormal(Distribution):
         return ops.where(value >= 0, HALF_LOG_TWO_OVER_PI - ops.log(self.scale) - 0.5 * z * z, -math.inf)
 
     def cdf(self, value):
-        return ops.erf(value / (self.scale * math.sqrt(2.0)))
+        return ops.erf(ops.clip(value, min=0.0) / (self.scale * math.sqrt(2.0)))
 
     def icdf(self, value):
         return self.scale * math.sqrt(2.0) * ops.erfinv(value)

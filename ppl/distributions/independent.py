@@ -2,11 +2,13 @@
 
 from ppl import constraints, ops
 from ppl.distributions.distribution import Distribution
+from ppl.distributions.gaps import VECTOR
 from ppl.distributions.score_parts import ScoreParts, is_zero
-from ppl.errors import ShapeError
+from ppl.distributions.wrapper import Wrapper
+from ppl.errors import GapError, ShapeError
 
 
-class Independent(Distribution):
+class Independent(Wrapper):
     r"""``base_distribution`` with its rightmost batch dimensions counted into the event.
 
     .. math:: \log p(x) = \sum_i \log p_i(x_i)
@@ -29,17 +31,7 @@ class Independent(Distribution):
         super().__init__(shape[:split], shape[split:], validate_args=validate_args)
 
     support = property(lambda self: constraints.independent(self.base_dist.support, self.reinterpreted_batch_ndims))
-    has_rsample = property(lambda self: self.base_dist.has_rsample)
     has_enumerate_support = property(lambda self: self.reinterpreted_batch_ndims == 0 and self.base_dist.has_enumerate_support)
-    mean = property(lambda self: self.base_dist.mean)
-    variance = property(lambda self: self.base_dist.variance)
-    dtype = property(lambda self: self.base_dist.dtype)
-
-    def sample(self, sample_shape=(), rng_key=None):
-        return self.base_dist.sample(sample_shape, rng_key)
-
-    def rsample(self, sample_shape=(), rng_key=None):
-        return self.base_dist.rsample(sample_shape, rng_key)
 
     def log_prob(self, value):
         return ops.sum_rightmost(self.base_dist.log_prob(value), self.reinterpreted_batch_ndims)
@@ -48,22 +40,28 @@ class Independent(Distribution):
         shape = tuple(self.base_dist.batch_shape)
         return shape[: len(shape) - self.reinterpreted_batch_ndims]
 
-    def _check_value(self, value):
-        """Nothing here: the base distribution checks the same value."""
-
     def score_parts(self, value):
         parts = self.base_dist.score_parts(value)
-        return ScoreParts(
-            *(part if is_zero(part) else ops.sum_rightmost(part, self.reinterpreted_batch_ndims) for part in parts)
-        )
+        return ScoreParts(*(part if is_zero(part) else ops.sum_rightmost(part, self.reinterpreted_batch_ndims) for part in parts))
 
     def entropy(self):
         return ops.sum_rightmost(self.base_dist.entropy(), self.reinterpreted_batch_ndims)
 
+    def cdf(self, value):
+        self._refuse_vectors("cdf", VECTOR["cdf"])
+        return self.base_dist.cdf(value)
+
+    def icdf(self, value):
+        self._refuse_vectors("icdf", VECTOR["icdf"])
+        return self.base_dist.icdf(value)
+
     def enumerate_support(self, expand=True):
-        if self.reinterpreted_batch_ndims:
-            raise NotImplementedError("Independent does not enumerate the product of its coordinates' supports")
+        self._refuse_vectors("enumerate_support", "the product of its coordinates' supports grows with the power of their number")
         return self.base_dist.enumerate_support(expand)
+
+    def _refuse_vectors(self, operation, reason):
+        if self.reinterpreted_batch_ndims:
+            raise GapError(f"Independent over {self.reinterpreted_batch_ndims} batch dimension(s) has no {operation}: {reason}")
 
     def expand(self, batch_shape):
         inner = self.event_shape[: self.reinterpreted_batch_ndims]

@@ -1,7 +1,10 @@
 """The log-normal distribution."""
 
+import math
+
 from ppl import constraints, ops
 from ppl.distributions.distribution import Distribution
+from ppl.distributions.gaps import CONTINUOUS
 from ppl.distributions.normal import HALF_LOG_TWO_PI
 from ppl.ops import random
 
@@ -23,6 +26,7 @@ class LogNormal(Distribution):
     arg_constraints = {"loc": constraints.real, "scale": constraints.positive}
     support = constraints.positive
     has_rsample = True
+    gaps = CONTINUOUS
 
     def __init__(self, loc=0.0, scale=1.0, *, validate_args=None):
         self.loc, self.scale = self.promote(loc, scale)
@@ -32,19 +36,24 @@ class LogNormal(Distribution):
 
     @property
     def variance(self):
+        # Both factors stay finite where exp(scale^2) would not.
         squared = ops.square(self.scale)
-        return ops.expm1(squared) * ops.exp(2.0 * self.loc + squared)
+        return -ops.expm1(-squared) * ops.exp(2.0 * (self.loc + squared))
 
     def rsample(self, sample_shape=(), rng_key=None):
         return ops.exp(self.loc + self.scale * random.normal(rng_key, self.shape(sample_shape), self.dtype))
 
     def log_prob(self, value):
-        log_value = ops.log(value)
+        positive = value > 0.0
+        log_value = ops.log(ops.where(positive, value, 1.0))
         z = (log_value - self.loc) / self.scale
-        return -0.5 * z * z - ops.log(self.scale) - HALF_LOG_TWO_PI - log_value
+        log_prob = -0.5 * z * z - ops.log(self.scale) - HALF_LOG_TWO_PI - log_value
+        return ops.where(positive, log_prob, -math.inf)
 
     def cdf(self, value):
-        return ops.ndtr((ops.log(value) - self.loc) / self.scale)
+        positive = value > 0.0
+        log_value = ops.log(ops.where(positive, value, 1.0))
+        return ops.where(positive, ops.ndtr((log_value - self.loc) / self.scale), 0.0)
 
     def icdf(self, value):
         return ops.exp(self.loc + self.scale * ops.ndtri(value))

@@ -3,16 +3,22 @@
 from ppl import ops
 from ppl.distributions.distribution import Distribution
 from ppl.distributions.score_parts import scale_and_mask
+from ppl.distributions.straight_through import relaxed, remember
+from ppl.distributions.wrapper import Wrapper
+from ppl.errors import ConstraintError
+from ppl.ops import autodiff
 from ppl.transforms import as_constraint
 
 
-class MaskedDistribution(Distribution):
+class MaskedDistribution(Wrapper):
     """``base_dist`` whose log density is zero where ``mask`` is false; draws are unchanged.
 
     :param base_dist: a distribution.
-    :param mask: a bool, or an array of truth values that broadcasts with the batch shape.
+    :param mask: a bool, or an array of truth values, or of zeros and ones, that broadcasts with the batch shape.
+    :raises ConstraintError: if ``mask`` has an entry other than false and true, or zero and one.
 
-    A masked value may be anything, NaN included: it reaches neither the density nor its gradient.
+    A masked value may be anything, NaN included: it reaches neither the density nor its gradient. The entropy, as the expectation
+    of ``-log_prob``, is zero there too.
 
     >>> from ppl import distributions as dist
     >>> float(dist.MaskedDistribution(dist.Normal(0.0, 1.0), False).log_prob(0.5))
@@ -21,25 +27,12 @@ class MaskedDistribution(Distribution):
 
     def __init__(self, base_dist, mask, *, validate_args=None):
         batch_shape = tuple(base_dist.batch_shape)
+        mask = truth_values(mask, "MaskedDistribution")
         if not isinstance(mask, bool):
-            mask = ops.astype(mask if ops.is_array(mask) else ops.array(mask), "bool")
             batch_shape = ops.broadcast_shapes(batch_shape, tuple(mask.shape))
             base_dist = base_dist.expand(batch_shape)
         self.base_dist, self._mask = base_dist, mask
         super().__init__(batch_shape, tuple(base_dist.event_shape), validate_args=validate_args)
-
-    support = property(lambda self: self.base_dist.support)
-    has_rsample = property(lambda self: self.base_dist.has_rsample)
-    has_enumerate_support = property(lambda self: self.base_dist.has_enumerate_support)
-    mean = property(lambda self: self.base_dist.mean)
-    variance = property(lambda self: self.base_dist.variance)
-    dtype = property(lambda self: self.base_dist.dtype)
-
-    def sample(self, sample_shape=(), rng_key=None):
-        return self.base_dist.sample(sample_shape, rng_key)
-
-    def rsample(self, sample_shape=(), rng_key=None):
-        return self.base_dist.rsample(sample_shape, rng_key)
 
     def log_prob(self, value):
         if self._mask is False:
@@ -50,14 +43,11 @@ class MaskedDistribution(Distribution):
     def _current_batch_shape(self):
         return tuple(self.base_dist.batch_shape)
 
-    def _check_value(self, value):
-        """Nothing here: the base distribution checks what is not masked."""
-
     def score_parts(self, value):
         return self.base_dist.score_parts(to_be_scored(self, value, self._mask)).scale_and_mask(mask=self._mask)
 
-    def enumerate_support(self, expand=True):
-        return self.base_dist.enumerate_support(expand)
+    def entropy(self):
+        return scale_and_mask(self.base_dist.entropy(), mask=self._mask)
 
     def expand(self, batch_shape):
         mask = self._mask if isinstance(self._mask, bool) else ops.broadcast_to(self._mask, tuple(batch_shape))
@@ -65,6 +55,26 @@ class MaskedDistribution(Distribution):
 
     def __repr__(self):
         return f"MaskedDistribution({self.base_dist!r})"
+
+
+def truth_values(mask, family):
+    """Return ``mask`` as a bool or as an array of them; entries of arrays are judged outside compiled code.
+
+    :raises ConstraintError: if an entry is neither a truth value nor zero or one.
+    """
+    if isinstance(mask, bool):
+        return mask
+    if isinstance(mask, (int, float)) and mask in (0, 1):
+        return bool(mask)
+    mask = mask if ops.is_array(mask) else ops.array(mask)
+    if ops.dtype_name(mask) == "bool":
+        return mask
+    if not autodiff.is_tracing() and not bool(ops.all((mask == 0) | (mask == 1))):
+        raise ConstraintError(
+            f"{family}: a mask holds truth values, or zeros and ones; received an array of dtype {ops.dtype_name(mask)} with "
+            "other entries; try mask > 0, or poutine.scale to weigh densities"
+        )
+    return ops.astype(mask, "bool")
 
 
 def feasible(fn, value, mask):
@@ -81,7 +91,17 @@ def feasible(fn, value, mask):
     if mask is False:
         return point
     event_dim = len(fn.event_shape)
-    return ops.where(ops.reshape(mask, (*ops.shape(mask), *(1,) * event_dim)) if event_dim else mask, value, point)
+    mask = ops.reshape(mask, (*ops.shape(mask), *(1,) * event_dim)) if event_dim else mask
+    result, soft = ops.where(mask, value, point), relaxed(value)
+    if soft is not None:
+        # Where the masked point is a corner, the relaxed draw stays: it is as good as any other point.
+        remember(result, soft)
+    return result
+
+
+def has_score_function(fn):
+    """Return whether reparameterised draws of ``fn`` have a score function all the same, as those of a ``Rejector`` do."""
+    return getattr(fn, "has_score_function", False)
 
 
 def to_be_scored(fn, value, mask):
@@ -89,7 +109,8 @@ def to_be_scored(fn, value, mask):
 
     The score function counts at the value drawn, masked or not, so there only values that cannot be draws are replaced.
     """
-    if mask is None or mask is True or fn.has_rsample:
+    scored = not fn.has_rsample or has_score_function(fn)
+    if mask is None or mask is True or not scored:
         return feasible(fn, value, mask)
     return feasible(fn, value, as_constraint(fn.support).check(value) | mask)
 

@@ -3,13 +3,14 @@
 import math
 
 from ppl import constraints, ops
-from ppl.distributions.distribution import Distribution
+from ppl.distributions.exponential_family import ExponentialFamily
+from ppl.distributions.gaps import CONTINUOUS
 from ppl.ops import random
 
 HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
 
 
-class Normal(Distribution):
+class Normal(ExponentialFamily):
     r"""Normal distribution of mean :math:`\mu` and standard deviation :math:`\sigma`.
 
     .. math:: p(x) = (2 \pi \sigma^2)^{-1/2} e^{-z^2 / 2}, \quad z = (x - \mu) / \sigma
@@ -26,6 +27,7 @@ class Normal(Distribution):
     arg_constraints = {"loc": constraints.real, "scale": constraints.positive}
     support = constraints.real
     has_rsample = True
+    gaps = CONTINUOUS
 
     def __init__(self, loc=0.0, scale=1.0, *, validate_args=None):
         self.loc, self.scale = self.promote(loc, scale)
@@ -39,8 +41,8 @@ class Normal(Distribution):
         return self.loc + self.scale * random.normal(rng_key, self.shape(sample_shape), self.dtype)
 
     def log_prob(self, value):
-        z = (value - self.loc) / self.scale
-        return -0.5 * z * z - ops.log(self.scale) - HALF_LOG_TWO_PI
+        # In this order numpy reuses one temporary array; a name for the standardised value would cost two more.
+        return ((value - self.loc) / self.scale) ** 2 * -0.5 - (ops.log(self.scale) + HALF_LOG_TWO_PI)
 
     def cdf(self, value):
         return ops.ndtr((value - self.loc) / self.scale)

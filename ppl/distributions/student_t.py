@@ -3,8 +3,12 @@
 import math
 
 from ppl import constraints, ops
+from ppl.distributions import quantile
 from ppl.distributions.distribution import Distribution
+from ppl.distributions.gaps import CONTINUOUS
 from ppl.ops import random
+
+NEAR_MIDDLE = 9.0
 
 
 class StudentT(Distribution):
@@ -25,6 +29,7 @@ class StudentT(Distribution):
     arg_constraints = {"df": constraints.positive, "loc": constraints.real, "scale": constraints.positive}
     support = constraints.real
     has_rsample = True
+    gaps = CONTINUOUS
 
     def __init__(self, df, loc=0.0, scale=1.0, *, validate_args=None):
         self.df, self.loc, self.scale = self.promote(df, loc, scale)
@@ -43,14 +48,21 @@ class StudentT(Distribution):
         return self.loc + self.scale * random.standard_t(rng_key, self.df, self.shape(sample_shape))
 
     def log_prob(self, value):
-        z = (value - self.loc) / self.scale
-        normalizer = ops.log(self.scale) + 0.5 * ops.log(self.df) + _log_beta(self.df)
-        return -0.5 * (self.df + 1.0) * ops.log1p(z * z / self.df) - normalizer
+        return _standard_log_prob((value - self.loc) / self.scale, self.df) - ops.log(self.scale)
 
     def cdf(self, value):
-        z = (value - self.loc) / self.scale
-        tail = 0.5 * ops.betainc(0.5 * self.df, ops.full_like(self.df, 0.5), self.df / (self.df + z * z))
-        return ops.where(z < 0, tail, 1.0 - tail)
+        return _standard_cdf((value - self.loc) / self.scale, self.df)
+
+    def icdf(self, value):
+        # The square over df has the odds of a beta variable, whose probability is that of the interval around the middle.
+        df = ops.autodiff.stop_gradient(self.df)
+        p = ops.autodiff.stop_gradient(value)
+        central, both_tails = ops.abs(2.0 * p - 1.0), 2.0 * ops.minimum(p, 1.0 - p)
+        odds = quantile.beta_odds(ops.full_like(df, 0.5), 0.5 * df, central, both_tails)
+        z = ops.sign(p - 0.5) * ops.sqrt(df) * ops.exp(0.5 * odds)
+        safe = ops.where(ops.isfinite(z), z, 0.0)
+        density = ops.where(ops.isfinite(z), ops.exp(_standard_log_prob(safe, df)), 0.0)
+        return self.loc + self.scale * quantile.with_gradient(z, _standard_cdf(safe, self.df), density, value)
 
     def entropy(self):
         half = 0.5 * (self.df + 1.0)
@@ -60,3 +72,21 @@ class StudentT(Distribution):
 
 def _log_beta(df):
     return ops.betaln(ops.full_like(df, 0.5), 0.5 * df)
+
+
+def _standard_log_prob(z, df):
+    return -0.5 * (df + 1.0) * ops.log1p(z * z / df) - (0.5 * ops.log(df) + _log_beta(df))
+
+
+def _standard_cdf(z, df):
+    # Near the middle from the interval around it, which keeps its digits at many degrees of freedom; farther out from the tail.
+    # At the very middle the incomplete beta function has no slope, so the tangent stands in.
+    half, middle = ops.full_like(df, 0.5), z == 0
+    square = ops.where(middle, 1.0, z * z)
+    near = square < NEAR_MIDDLE
+    inner, outer = square / (df + square), df / (df + square)
+    near_part = ops.betainc(half, 0.5 * df, ops.where(near, inner, 0.5))
+    far_part = ops.betainc(0.5 * df, half, ops.where(near, 0.5, outer))
+    below = 0.5 * ops.where(near, 1.0 - near_part, far_part)
+    tangent = 0.5 + z * ops.exp(-_log_beta(df)) / ops.sqrt(df)
+    return ops.where(middle, tangent, ops.where(z < 0, below, 1.0 - below))

@@ -5,6 +5,7 @@ import math
 from ppl import constraints, ops
 from ppl.distributions import validation
 from ppl.distributions.distribution import Distribution
+from ppl.distributions.gaps import CONTINUOUS
 from ppl.ops import random
 
 
@@ -24,6 +25,7 @@ class Uniform(Distribution):
 
     arg_constraints = {"low": constraints.dependent, "high": constraints.dependent}
     has_rsample = True
+    gaps = CONTINUOUS
 
     def __init__(self, low=0.0, high=1.0, *, validate_args=None):
         self.low, self.high = self.promote(low, high)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from ppl.constraints import Constraint, is_dependent
+from ppl.constraints import Constraint, independent, is_dependent
 from ppl.errors import ConstraintError, ShapeError
 from ppl.ops import autodiff
 from ppl.registry import active
 from ppl.transforms import as_constraint
 
 _default = True
+# From so many numbers on, two reductions cost less than an array of truth values.
+MANY = 64
 
 
 def set_default_validate_args(enabled: bool) -> None:
@@ -83,7 +85,17 @@ def check_value(family: str, support: Any, value: Any) -> None:
 
 def _holds_on_host(constraint: Any, value: Any, to_numpy: Any) -> bool:
     """Check where a few comparisons cost least, if that means the same; ``False`` leaves the question open."""
-    return getattr(constraint, "host_checkable", False) and _every(constraint.check(to_numpy(value)))
+    if isinstance(constraint, independent) and len(value.shape) >= constraint.event_dim:
+        # All events hold if and only if all their entries do, and those need no reduction along an axis.
+        constraint = constraint.base_constraint
+    if not getattr(constraint, "host_checkable", False):
+        return False
+    try:
+        host = to_numpy(value)
+        return constraint.holds_throughout(host) if host.size >= MANY else _every(constraint.check(host))
+    except RuntimeError:
+        # torch gives no storage to the values of a forward-mode derivative; its own comparisons work on them.
+        return False
 
 
 def check_value_shape(family: str, batch_shape: tuple, event_shape: tuple, value: Any) -> None:

@@ -15,9 +15,7 @@ from ppl.typing import Shape
 def is_latent(site: dict) -> bool:
     """Return whether a site of a trace is an unobserved random choice (a deterministic site is not)."""
     infer = site.get("infer") or {}
-    return (
-        site["type"] == "sample" and not site["is_observed"] and not infer.get("_deterministic")
-    )
+    return site["type"] == "sample" and not site["is_observed"] and not infer.get("_deterministic")
 
 
 @dataclass(frozen=True)

@@ -36,12 +36,16 @@ def describe(name: str, constraint: Any, to_numpy: Callable[[Any], Any]) -> Any:
         )
     arguments: dict[str, Any] = {}
     for key in inspect.signature(cls).parameters:
-        value = getattr(constraint, key)
-        if isinstance(value, constraints.Constraint):
-            arguments[key] = {"constraint": describe(name, value, to_numpy)}
-        else:
-            arguments[key] = value if isinstance(value, (bool, int, float)) else to_numpy(value).tolist()
+        arguments[key] = _described(name, getattr(constraint, key), to_numpy)
     return {"class": cls.__name__, "arguments": arguments}
+
+
+def _described(name: str, value: Any, to_numpy: Callable[[Any], Any]) -> Any:
+    if isinstance(value, constraints.Constraint):
+        return {"constraint": describe(name, value, to_numpy)}
+    if isinstance(value, tuple):
+        return {"sequence": [_described(name, part, to_numpy) for part in value]}
+    return value if isinstance(value, (bool, int, float)) else to_numpy(value).tolist()
 
 
 def restore(name: str, description: Any) -> Any:
@@ -64,6 +68,8 @@ def restore(name: str, description: Any) -> Any:
 
 
 def _argument(name: str, value: Any) -> Any:
+    if isinstance(value, dict) and "sequence" in value:
+        return tuple(_argument(name, part) for part in value["sequence"])
     if isinstance(value, dict):
         return restore(name, value["constraint"])
     return ops.array(value) if isinstance(value, list) else value

@@ -23,6 +23,13 @@ class Case:
     :param label: told apart in the test's id.
     :param smooth: parameters in which the log density is differentiable entry by entry; all floats by default.
     :param marginal: for vector events, from ``params`` to the frozen distribution of coordinate 0.
+    :param dtype: the dtype of draws.
+    :param moments: whether the oracle has ``mean`` and ``var``; without, the family's are its own test's business.
+    :param pathwise: whether gradients flow through draws to each parameter of ``smooth``.
+    :param mixed_counts: whether the batch mixes supports of different sizes, which cannot be enumerated together.
+    :param generate: parameter name to ``(rng, batch_shape) -> array`` for the generated tests; the constraint decides otherwise.
+    :param extremes: parameter name to the values tried in the test of extremes; the constraint decides otherwise, and an empty
+        tuple keeps the parameter as it is.
     """
 
     name: str
@@ -33,6 +40,12 @@ class Case:
     smooth: tuple[str, ...] | None = None
     marginal: Callable[..., Any] | None = None
     label: str = field(default="")
+    dtype: str = "float64"
+    moments: bool = True
+    pathwise: bool = True
+    mixed_counts: bool = False
+    generate: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    extremes: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return self.name + (f"-{self.label}" if self.label else "") + ("-batch" if self.batch_shape else "")

@@ -75,8 +75,10 @@ def assert_samples_match_cdf(
 def monte_carlo_z(samples: Any, expected: Any, axis: int = 0) -> Any:
     """Return how many standard errors the mean of independent draws lies from ``expected``.
 
-    :param samples: draws along ``axis``; the result has the other axes.
+    :param samples: draws along ``axis``; the result has the other axes. A coordinate that never varies and is what is expected
+        lies at zero.
     """
     samples = to_host(samples).astype("float64")
     standard_error = samples.std(axis=axis, ddof=1) / numpy.sqrt(samples.shape[axis])
-    return (samples.mean(axis=axis) - to_host(expected)) / standard_error
+    distance = samples.mean(axis=axis) - to_host(expected)
+    return distance / numpy.where((standard_error == 0) & (distance == 0), 1.0, standard_error)

@@ -1,7 +1,7 @@
 """One transform after another."""
 
 from ppl import constraints, ops
-from ppl.transforms.transform import Transform
+from ppl.transforms.transform import Transform, apply, check_cache_size, log_det_of
 
 
 class ComposeTransform(Transform):
@@ -15,7 +15,8 @@ class ComposeTransform(Transform):
     2.7183
     """
 
-    def __init__(self, parts):
+    def __init__(self, parts, *, cache_size=0):
+        check_cache_size(cache_size)
         self.parts = tuple(parts)
 
     @property
@@ -57,21 +58,39 @@ class ComposeTransform(Transform):
             x = part(x)
         return x
 
+    def call_with_intermediates(self, x):
+        """Return ``y``, and for each part its input and what the part itself can use again."""
+        if not self.parts:
+            return x, None
+        *stages, (last, _) = self._stages(x)
+        y, own = apply(self.parts[-1], last)
+        return y, [*stages, (last, own)]
+
+    def _stages(self, x):
+        """Return the input of each part, and what each but the last, which is not applied, can use again."""
+        stages = []
+        for part in self.parts[:-1]:
+            y, own = apply(part, x)
+            stages.append((x, own))
+            x = y
+        return [*stages, (x, None)]
+
     def _inverse(self, y):
         for part in reversed(self.parts):
             y = part.inv(y)
         return y
 
-    def log_abs_det_jacobian(self, x, y):
+    def log_abs_det_jacobian(self, x, y, intermediates=None):
         if not self.parts:
             return ops.zeros_like(x)
+        intermediates = self._stages(x) if intermediates is None else intermediates
         event_dim = self.domain.event_dim
         total = 0.0
-        for index, part in enumerate(self.parts, start=1):
-            output = y if index == len(self.parts) else part(x)
-            total = total + ops.sum_rightmost(part.log_abs_det_jacobian(x, output), event_dim - part.domain.event_dim)
+        outputs = [*(entry[0] for entry in intermediates[1:]), y]
+        for part, (value, own), output in zip(self.parts, intermediates, outputs, strict=True):
+            local = log_det_of(part, value, output, own)
+            total = total + ops.sum_rightmost(local, event_dim - part.domain.event_dim)
             event_dim += part.codomain.event_dim - part.domain.event_dim
-            x = output
         return total
 
     def forward_shape(self, shape):

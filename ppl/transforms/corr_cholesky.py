@@ -25,10 +25,13 @@ class CorrCholeskyTransform(Transform):
     codomain = constraints.corr_cholesky
 
     def __call__(self, x):
+        return self.call_with_intermediates(x)[0]
+
+    def call_with_intermediates(self, x):
         entries = ops.vector_to_tril(x, diagonal=-1)
-        left = ops.exp(0.5 * _log_left(entries))
+        log_left = _log_left(entries)
         n = ops.shape(entries)[-1]
-        return (ops.tanh(entries) + ops.eye(n, dtype=x.dtype)) * ops.tril(left)
+        return (ops.tanh(entries) + ops.eye(n, dtype=x.dtype)) * ops.tril(ops.exp(0.5 * log_left)), log_left
 
     def _inverse(self, y):
         squares = ops.cumsum(y * y, axis=-1)
@@ -37,8 +40,9 @@ class CorrCholeskyTransform(Transform):
         left = ops.where(below, 1.0 - before, ops.ones_like(y))
         return ops.tril_to_vector(atanh(ops.tril(y, -1) / ops.sqrt(left)), diagonal=-1)
 
-    def log_abs_det_jacobian(self, x, y):
-        left = ops.tril(_log_left(ops.vector_to_tril(x, diagonal=-1)), -1)
+    def log_abs_det_jacobian(self, x, y, intermediates=None):
+        log_left = _log_left(ops.vector_to_tril(x, diagonal=-1)) if intermediates is None else intermediates
+        left = ops.tril(log_left, -1)
         return ops.sum(0.5 * left, axis=(-2, -1)) + ops.sum(log_one_minus_tanh_squared(x), axis=-1)
 
     def forward_shape(self, shape):

@@ -1,7 +1,7 @@
 """A fixed power."""
 
 from ppl import constraints, ops
-from ppl.transforms.transform import Transform, operand
+from ppl.transforms.transform import Transform, check_cache_size, operand
 
 
 class PowerTransform(Transform):
@@ -17,7 +17,8 @@ class PowerTransform(Transform):
     domain = constraints.positive
     codomain = constraints.positive
 
-    def __init__(self, exponent):
+    def __init__(self, exponent, *, cache_size=0):
+        check_cache_size(cache_size)
         self.exponent = exponent
 
     @property
@@ -32,7 +33,7 @@ class PowerTransform(Transform):
     def _inverse(self, y):
         return ops.power(y, 1.0 / operand(self.exponent))
 
-    def log_abs_det_jacobian(self, x, y):
+    def log_abs_det_jacobian(self, x, y, intermediates=None):
         exponent = ops.array(self.exponent)
         return ops.log(ops.abs(exponent)) + (exponent - 1.0) * ops.log(x)
 

@@ -26,5 +26,5 @@ class SigmoidTransform(Transform):
     def _inverse(self, y):
         return ops.log(y) - ops.log1p(-y)
 
-    def log_abs_det_jacobian(self, x, y):
+    def log_abs_det_jacobian(self, x, y, intermediates=None):
         return -ops.softplus(-x) - ops.softplus(x)

@@ -22,17 +22,21 @@ class StickBreakingTransform(Transform):
     codomain = constraints.simplex
 
     def __call__(self, x):
+        return self.call_with_intermediates(x)[0]
+
+    def call_with_intermediates(self, x):
         log_piece, log_rest = _log_pieces(x)
         none = ops.zeros_like(x[..., :1])
         left = ops.cumsum(log_rest, axis=-1)
-        return ops.exp(ops.concat([log_piece, none], axis=-1) + ops.concat([none, left], axis=-1))
+        y = ops.exp(ops.concat([log_piece, none], axis=-1) + ops.concat([none, left], axis=-1))
+        return y, (log_piece, log_rest)
 
     def _inverse(self, y):
         rest = ops.flip(ops.cumsum(ops.flip(y[..., 1:], axis=-1), axis=-1), axis=-1)
         return ops.safe_log(y[..., :-1]) - ops.safe_log(rest) + _offset(y[..., 1:])
 
-    def log_abs_det_jacobian(self, x, y):
-        log_piece, log_rest = _log_pieces(x)
+    def log_abs_det_jacobian(self, x, y, intermediates=None):
+        log_piece, log_rest = _log_pieces(x) if intermediates is None else intermediates
         size = ops.shape(x)[-1]
         # the rest of the stick before piece i enters as sum_{j<i} log_rest_j, that is (size - j) times in all
         times = ops.array([float(size - j) for j in range(size)], dtype=x.dtype)

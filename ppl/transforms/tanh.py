@@ -33,5 +33,5 @@ class TanhTransform(Transform):
     def _inverse(self, y):
         return atanh(y)
 
-    def log_abs_det_jacobian(self, x, y):
+    def log_abs_det_jacobian(self, x, y, intermediates=None):
         return log_one_minus_tanh_squared(x)

@@ -7,6 +7,7 @@ from ppl import constraints, ops, transforms
 from ppl.distributions import biject_to, transform_to
 from ppl.errors import ShapeError
 from ppl.testing import assert_close, numerical_jacobian, to_host
+from ppl.transforms.transform import log_det_of
 
 pytestmark = pytest.mark.strict
 
@@ -20,6 +21,16 @@ SCALAR = [
     t.ExpTransform().inv,
     t.PowerTransform(1.7),
     t.ComposeTransform([t.AffineTransform(0.1, 0.5), t.SigmoidTransform(), t.AffineTransform(-3.0, 5.0)]),
+    t.SoftplusTransform(),
+    t.SoftplusTransform().inv,
+    t.ELUTransform(),
+    t.LeakyReLUTransform(0.3),
+    t.ComposeTransform([t.AffineTransform(0.0, -1.0), t.LeakyReLUTransform(0.3)]),
+    t.ComposeTransform([t.AffineTransform(0.0, -1.0), t.ELUTransform()]),
+    t.PositivePowerTransform(1.7),
+    t.ComposeTransform([t.AffineTransform(0.0, -1.0), t.PositivePowerTransform(0.4)]),
+    t.KeepInside(constraints.open_interval(-1.0, 3.0)),
+    t.TanhTransform().with_cache(),
 ]
 # transform, length of the input vector, how to read the free coordinates of the output
 VECTOR = [
@@ -34,7 +45,48 @@ VECTOR = [
         lambda y: ops.tril_to_vector(y, diagonal=0),
     ),
     (t.IdentityTransform(constraints.real_vector), 3, lambda y: y),
+    (t.LowerTriangularTransform(), 6, lambda y: ops.tril_to_vector(y, diagonal=0)),
+    (t.SymmetricTransform(), 6, lambda y: ops.tril_to_vector(y, diagonal=0)),
+    (t.UnitLowerCholeskyTransform(), 6, lambda y: ops.tril_to_vector(y, diagonal=-1)),
+    (t.SoftplusLowerCholeskyTransform(), 6, lambda y: ops.tril_to_vector(y, diagonal=0)),
+    (t.ScaledUnitLowerCholeskyTransform(), 6, lambda y: ops.tril_to_vector(y, diagonal=0)),
+    (
+        t.ComposeTransform([t.CorrCholeskyTransform(), t.CorrMatrixCholeskyTransform().inv]),
+        6,
+        lambda y: ops.tril_to_vector(y, diagonal=-1),
+    ),
+    (
+        t.ComposeTransform([t.SoftplusLowerCholeskyTransform(), t.CholeskyTransform().inv]),
+        6,
+        lambda y: ops.tril_to_vector(y, diagonal=0),
+    ),
+    (t.OrderedTransform(), 4, lambda y: y),
+    (t.PositiveOrderedTransform(), 4, lambda y: y),
+    (t.ComposeTransform([t.OrderedTransform(), t.ExpTransform(constraints.ordered_vector)]), 4, lambda y: y),
+    (t.ComposeTransform([t.StickBreakingTransform(), t.SimplexToOrderedTransform(0.7)]), 3, lambda y: y),
+    (t.L1BallTransform(), 4, lambda y: y),
+    (t.PermuteTransform([2, 0, 1, 3]), 4, lambda y: y),
+    (t.DiscreteCosineTransform(), 5, lambda y: y),
+    (t.DiscreteCosineTransform(smooth=0.7), 4, lambda y: y),
+    (t.HaarTransform(), 7, lambda y: y),
+    (t.HaarTransform(flip=True), 4, lambda y: y),
+    (t.ReshapeTransform((6,), (3, 2)), 6, lambda y: ops.reshape(y, (*y.shape[:-2], 6))),
+    (t.LowerCholeskyAffine([1.0, -2.0], [[2.0, 0.0], [0.5, -3.0]]), 2, lambda y: y),
+    (t.CatTransform([t.PermuteTransform([1, 0]), t.OrderedTransform()], dim=-1, lengths=[2, 3]), 5, lambda y: y),
+    (
+        t.CatTransform([t.StickBreakingTransform(), t.OrderedTransform()], dim=-1, lengths=[2, 3]),
+        5,
+        lambda y: ops.concat([y[..., :2], y[..., 3:]], axis=-1),
+    ),
+    (
+        t.IndependentTransform(t.CatTransform([t.ExpTransform(), t.AffineTransform(0.0, -3.0)], dim=-1, lengths=[2, 1]), 1),
+        3,
+        lambda y: y,
+    ),
+    (t.IndependentTransform(t.StackTransform([t.ExpTransform(), t.AffineTransform(0.0, -3.0)], dim=-1), 1), 2, lambda y: y),
 ]
+VOLUME_PRESERVING = (t.IdentityTransform, t.LowerTriangularTransform, t.SymmetricTransform, t.UnitLowerCholeskyTransform,
+                     t.PermuteTransform, t.ReshapeTransform, t.DiscreteCosineTransform, t.HaarTransform)  # fmt: skip
 scalar = pytest.mark.parametrize("transform", SCALAR, ids=[f"{type(x).__name__}{i}" for i, x in enumerate(SCALAR)])
 vector = pytest.mark.parametrize(
     ("transform", "size", "free"), VECTOR, ids=[f"{type(x[0]).__name__}{i}" for i, x in enumerate(VECTOR)]
@@ -64,12 +116,16 @@ def test_vector_round_trip_and_log_det(backend, transform, size, free, rng):
     assert_close(transform.inv(y), x, rtol=1e-8)
     log_det = to_host(transform.log_abs_det_jacobian(ops.array(x), y))
     assert log_det.shape == (2,)
+    again, intermediates = transform.call_with_intermediates(ops.array(x))
+    assert_close(again, to_host(y))
+    assert_close(log_det_of(transform, ops.array(x), again, intermediates), log_det)
+    assert_close(transform.inv.log_abs_det_jacobian(y, ops.array(x)), -log_det)
     for row in range(2):
         jacobian = to_host(ops.autodiff.jacobian(lambda v: free(transform(v)))(ops.array(x[row])))
         assert_close(log_det[row], np.linalg.slogdet(jacobian)[1])
         by_differences = numerical_jacobian(lambda v: free(transform(ops.array(v))), x[row])
         assert_close(jacobian, by_differences, rtol=1e-5, atol=1e-7)
-    assert np.abs(log_det).max() > 1e-3 or isinstance(transform, t.IdentityTransform)
+    assert np.abs(log_det).max() > 1e-3 or isinstance(transform, VOLUME_PRESERVING)
 
 
 def test_far_out_nothing_is_lost(backend):

@@ -16,6 +16,8 @@ from ppl_jax.incomplete_beta import betainc as _betainc
 from ppl_jax.stirling import stirling_correction
 
 STIRLING_FROM = 10.0
+HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
+LOG1P_BELOW = 0.25
 NORMAL_TAIL_FROM = {"float64": -20.0}
 
 
@@ -45,9 +47,14 @@ def _betaln(a, b):
     direct = special.gammaln(large) - special.gammaln(small + large)
     far = jnp.where(large < STIRLING_FROM, STIRLING_FROM, large)
     total = small + far
-    corrections = stirling_correction(far) - stirling_correction(total)
-    series = corrections - (total - 0.5) * jnp.log1p(small / far) - small * (jnp.log(far) - 1.0)
-    return special.gammaln(small) + jnp.where(large < STIRLING_FROM, direct, series)
+    corrections, ratio = stirling_correction(far) - stirling_correction(total), jnp.log1p(small / far)
+    series = corrections - (total - 0.5) * ratio - small * (jnp.log(far) - 1.0)
+    one_far = special.gammaln(small) + jnp.where(large < STIRLING_FROM, direct, series)
+    # With both far, the log-gamma of the smaller would cancel too.
+    near = jnp.where(small < STIRLING_FROM, STIRLING_FROM, small)
+    share = near / (near + far)
+    both_far = HALF_LOG_TWO_PI + near * jnp.log(share) - far * ratio - 0.5 * jnp.log(share * far) + corrections
+    return jnp.where(small < STIRLING_FROM, one_far, both_far + stirling_correction(near))
 
 
 def gammainc(a, x):
@@ -156,7 +163,9 @@ def xlog1py(x, y):
 @jax.jit
 def _xlog1py(x, y):
     safe = jnp.where((x == 0) & ((y <= -1) | jnp.isinf(y)), 0.0, y)
-    return x * jnp.log1p(safe)
+    # XLA's log1p loses two digits about -0.4; that far from zero the logarithm of the sum has them all.
+    small = jnp.abs(safe) < LOG1P_BELOW
+    return x * jnp.where(small, jnp.log1p(jnp.where(small, safe, 0.0)), jnp.log(jnp.where(small, 1.0, 1.0 + safe)))
 
 
 def i0e(x):

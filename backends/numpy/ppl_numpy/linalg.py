@@ -1,5 +1,7 @@
 """Linear algebra over numpy and LAPACK, batched, with derivatives written in differentiable operations."""
 
+import math
+
 import autograd.numpy as anp
 import numpy as np
 import scipy.linalg
@@ -153,9 +155,28 @@ def _solve_triangular_plain(a, b, lower, transpose):
         columns = np.moveaxis(b, -2, 0)
         return np.moveaxis(_one_triangle(a, columns.reshape(a.shape[-1], -1), lower, transpose).reshape(columns.shape), 0, -2)
     a, b = _broadcast_batches(a, b)
+    if a.size and not any(a.strides[:-2]):
+        # One matrix, seen as a batch through broadcasting.
+        return _solve_triangular_plain(a[(0,) * (a.ndim - 2)], b, lower, transpose)
     out = np.empty(b.shape, np.result_type(a, b, np.float32))
+    if math.prod(b.shape[:-2]) > MANY_SYSTEMS_PER_ROW * a.shape[-1]:
+        return _substitute(np.swapaxes(a, -1, -2) if transpose else a, b, lower != transpose, out)
     for i in np.ndindex(b.shape[:-2]):
         out[i] = _one_triangle(a[i], b[i], lower, transpose)
+    return out
+
+
+# From here on, a Python loop over the rows of all systems at once takes less time than one over the systems.
+MANY_SYSTEMS_PER_ROW = 2
+
+
+def _substitute(a, b, lower, out):
+    """Solve many small triangular systems row by row, into ``out``."""
+    n = a.shape[-1]
+    for row in range(n) if lower else reversed(range(n)):
+        known = slice(0, row) if lower else slice(row + 1, n)
+        rest = b[..., row, :] - np.matmul(a[..., row, None, known], out[..., known, :])[..., 0, :]
+        out[..., row, :] = rest / a[..., row, row, None]
     return out
 
 

@@ -210,10 +210,13 @@ def choice(key, n, size):
 
 @_draw
 def _gamma_ingredients(generator, concentration, shape):
-    """Draw ``(y, e)`` with ``y ~ Gamma(a)``, or ``Gamma(a + 1)`` where ``a < 1``, and ``e`` a standard exponential."""
+    """Draw ``(y, e)`` with ``y ~ Gamma(a)``, or ``Gamma(a + 1)`` where ``a < 1``, ``e`` a standard exponential if needed."""
     concentration = np.asarray(concentration, float)
-    boosted = np.where(concentration < 1.0, concentration + 1.0, concentration)
-    return np.asarray(generator.standard_gamma(boosted, shape)), np.asarray(generator.standard_exponential(shape))
+    small = concentration < 1.0
+    boosted = np.where(small, concentration + 1.0, concentration)
+    # A number is drawn from faster than an array of one.
+    base = generator.standard_gamma(boosted if boosted.ndim else float(boosted), shape)
+    return np.asarray(base), np.asarray(generator.standard_exponential(shape) if small.any() else 0.0)
 
 
 def _log_gamma_value(concentration, base, spread):
@@ -234,7 +237,14 @@ def _log_gamma_slope(concentration, log_draw):
     return np.where(log_draw < -37.0, left_end, slope)
 
 
+def _gamma_value(concentration, base, spread):
+    concentration = np.asarray(concentration)
+    small = concentration < 1.0
+    return base * np.exp(np.where(small, -spread / concentration, 0.0)) if small.any() else base
+
+
 _log_gamma = primitive(_log_gamma_value)
+_gamma = primitive(_gamma_value)
 _slope = recordable(_log_gamma_slope)
 
 
@@ -243,7 +253,18 @@ def _log_gamma_vjp(ans, concentration, base, spread):
     return lambda g: unbroadcast(g * slope, shape_of(concentration))
 
 
+@recordable
+def _gamma_slope(concentration, draw):
+    return draw * _log_gamma_slope(concentration, np.log(np.maximum(draw, np.finfo(float).tiny)))
+
+
+def _gamma_vjp(ans, concentration, base, spread):
+    slope = _gamma_slope(getval(concentration), getval(ans))
+    return lambda g: unbroadcast(g * slope, shape_of(concentration))
+
+
 defvjp(_log_gamma, _log_gamma_vjp)
+defvjp(_gamma, _gamma_vjp)
 
 
 def _log_gamma_draw(key, concentration, shape):
@@ -262,7 +283,7 @@ def _narrowed(value, like):
 
 def gamma(key, concentration, shape):
     concentration = _as_float(concentration)
-    draw = exp(_log_gamma_draw(key, concentration, shape))
+    draw = _gamma(concentration, *_gamma_ingredients(key, concentration, _size(shape)))
     return clip(_narrowed(draw, concentration), min=finfo(concentration).tiny)
 
 

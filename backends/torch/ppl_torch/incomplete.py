@@ -13,6 +13,7 @@ from ppl_torch.convert import floatings
 
 # Integrands are cut where they have fallen by exp(-DECAY) < 1e-17.
 DECAY = 40.0
+HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
 
 
 def _gauss_legendre(count):
@@ -39,8 +40,15 @@ def betaln(a, b):
     # Two large log-gammas would cancel: take their difference by Stirling's series.
     far = torch.clamp(large, min=15.0)
     total = small + far
-    difference = small - small * torch.log(total) - (far - 0.5) * torch.log1p(small / far) + _stirling(far) - _stirling(total)
-    return torch.where(large < 15.0, direct, torch.lgamma(small) + difference)
+    corrections, ratio = _stirling(far) - _stirling(total), torch.log1p(small / far)
+    one_far = torch.lgamma(small) + small - small * torch.log(total) - (far - 0.5) * ratio + corrections
+    # With both far, the log-gamma of the smaller would cancel too.
+    near = torch.clamp(small, min=15.0)
+    share = near / (near + far)
+    both_far = (
+        HALF_LOG_TWO_PI + near * torch.log(share) - far * ratio - 0.5 * torch.log(share * far) + corrections + _stirling(near)
+    )
+    return torch.where(large < 15.0, direct, torch.where(small < 15.0, one_far, both_far))
 
 
 def _stirling(z):

@@ -9,6 +9,9 @@ from ppl_torch.tracing import is_recording
 
 
 def array(x, dtype=None):
+    if dtype is not None and (isinstance(x, float) or (type(x) in (list, tuple) and all(type(entry) is float for entry in x))):
+        # At once: through the default dtype, of 32 bits unless changed, a double would lose its digits.
+        return torch.tensor(x, dtype=dtype_of(dtype))
     x = tensor(x)
     return x if dtype is None else x.to(dtype_of(dtype))
 

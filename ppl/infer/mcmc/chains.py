@@ -136,9 +136,7 @@ class Sampler:
             radius = getattr(strategy, "keywords", {}).get("radius", 2.0) if uniform else 2.0
             with registry.using("numpy"):
                 return ops.astype(radius * (2.0 * random.uniform(generator, shape) - 1.0), dtype)
-        points = [
-            _host(self.potential.initial(random.key(host_int(generator)), strategy, data)) for _ in range(self.num_chains)
-        ]
+        points = [_host(self.potential.initial(random.key(host_int(generator)), strategy, data)) for _ in range(self.num_chains)]
         with registry.using("numpy"):
             return ops.astype(ops.stack(points), dtype)
 

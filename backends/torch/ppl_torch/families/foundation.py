@@ -1,0 +1,200 @@
+"""The families of ``torch.distributions`` that most models use, and ``Independent``."""
+
+from __future__ import annotations
+
+from torch import distributions as native
+
+from ppl import distributions
+from ppl.distributions import validation
+from ppl.distributions.categorical import normalised
+from ppl.distributions.counting import whole_count
+from ppl.distributions.distribution import as_floating
+from ppl.distributions.independent import check_reinterpretation
+from ppl.distributions.multivariate_normal import check_sizes
+from ppl_torch.native import EndOfTorch, Native, checked, one_or_other
+
+
+class Normal(Native, native.Normal, EndOfTorch, distributions.Normal):
+    def __init__(self, loc=0.0, scale=1.0, *, validate_args=None):
+        native.Normal.__init__(self, *self.promote(loc, scale), validate_args=False)
+        self._check_parameters(validate_args)
+
+    # torch loses the digits of the lower tail.
+    cdf = distributions.Normal.cdf
+    icdf = distributions.Normal.icdf
+
+    # torch's density takes half again as long: it squares the scale and divides over the whole array.
+    log_prob = distributions.Normal.log_prob
+
+
+class Bernoulli(Native, native.Bernoulli, EndOfTorch, distributions.Bernoulli):
+    def __init__(self, probs=None, logits=None, *, validate_args=None):
+        parameters = one_or_other(self, probs=probs, logits=logits)
+        native.Bernoulli.__init__(self, **parameters, validate_args=False)
+        self._check_parameters(validate_args)
+
+    # torch moves probabilities off 0 and 1 before it takes logarithms; the shared density is exact there.
+    log_prob = distributions.Bernoulli.log_prob
+    entropy = distributions.Bernoulli.entropy
+
+
+class Beta(Native, native.Beta, EndOfTorch, distributions.Beta):
+    def __init__(self, concentration1, concentration0, *, validate_args=None):
+        # torch keeps the two stacked in a Dirichlet and hands out views, so they are checked before.
+        parameters = checked(self, validate_args, concentration1=concentration1, concentration0=concentration0)
+        native.Beta.__init__(self, *parameters, validate_args=False)
+        self._check_parameters(validate_args)
+
+    # torch's density is NaN outside the unit interval.
+    log_prob = distributions.Beta.log_prob
+
+
+class Gamma(Native, native.Gamma, EndOfTorch, distributions.Gamma):
+    def __init__(self, concentration, rate=1.0, *, validate_args=None):
+        native.Gamma.__init__(self, *self.promote(concentration, rate), validate_args=False)
+        self._check_parameters(validate_args)
+
+    # torch's density is NaN below zero, and its distribution function has no gradient in the concentration.
+    log_prob = distributions.Gamma.log_prob
+    cdf = distributions.Gamma.cdf
+
+
+class Exponential(Native, native.Exponential, EndOfTorch, distributions.Exponential):
+    def __init__(self, rate=1.0, *, validate_args=None):
+        native.Exponential.__init__(self, *self.promote(rate), validate_args=False)
+        self._check_parameters(validate_args)
+
+    # torch loses the digits of small values, and goes below zero with them.
+    cdf = distributions.Exponential.cdf
+
+    # torch's density is finite below zero.
+    log_prob = distributions.Exponential.log_prob
+
+
+class Uniform(Native, native.Uniform, EndOfTorch, distributions.Uniform):
+    def __init__(self, low=0.0, high=1.0, *, validate_args=None):
+        native.Uniform.__init__(self, *self.promote(low, high), validate_args=False)
+        self._check_parameters(validate_args)
+
+    # torch leaves the upper end out; the support includes both.
+    log_prob = distributions.Uniform.log_prob
+
+
+class LogNormal(Native, native.LogNormal, EndOfTorch, distributions.LogNormal):
+    def __init__(self, loc=0.0, scale=1.0, *, validate_args=None):
+        native.LogNormal.__init__(self, *checked(self, validate_args, loc=loc, scale=scale), validate_args=False)
+        self._check_parameters(validate_args)
+
+    # torch is NaN below zero and in the variance of a large scale, and loses the digits of the lower tail.
+    log_prob = distributions.LogNormal.log_prob
+    cdf = distributions.LogNormal.cdf
+    icdf = distributions.LogNormal.icdf
+    variance = distributions.LogNormal.variance
+
+
+class HalfNormal(Native, native.HalfNormal, EndOfTorch, distributions.HalfNormal):
+    def __init__(self, scale=1.0, *, validate_args=None):
+        native.HalfNormal.__init__(self, *checked(self, validate_args, scale=scale), validate_args=False)
+        self._check_parameters(validate_args)
+
+    # torch loses the digits of small values, and goes below zero with them.
+    cdf = distributions.HalfNormal.cdf
+    icdf = distributions.HalfNormal.icdf
+
+
+class HalfCauchy(Native, native.HalfCauchy, EndOfTorch, distributions.HalfCauchy):
+    def __init__(self, scale=1.0, *, validate_args=None):
+        native.HalfCauchy.__init__(self, *checked(self, validate_args, scale=scale), validate_args=False)
+        self._check_parameters(validate_args)
+
+    # As for HalfNormal.
+    cdf = distributions.HalfCauchy.cdf
+    icdf = distributions.HalfCauchy.icdf
+
+
+class StudentT(Native, native.StudentT, EndOfTorch, distributions.StudentT):
+    def __init__(self, df, loc=0.0, scale=1.0, *, validate_args=None):
+        # Not by torch's own initialisation, whose inner distribution checks itself with torch's words.
+        self.df, self.loc, self.scale = self.promote(df, loc, scale)
+        self._chi2 = native.Chi2(self.df, validate_args=False)
+        native.Distribution.__init__(self, self.df.shape, validate_args=False)
+        self._check_parameters(validate_args)
+
+    # torch subtracts two large log-gammas: at 1e10 degrees of freedom six digits remain.
+    log_prob = distributions.StudentT.log_prob
+
+
+class Poisson(Native, native.Poisson, EndOfTorch, distributions.Poisson):
+    def __init__(self, rate, *, validate_args=None):
+        native.Poisson.__init__(self, *self.promote(rate), validate_args=False)
+        self._check_parameters(validate_args)
+
+    # torch's gradient at rate 0 and count 0 is NaN, and its entropy of any exponential family an error without a sentence.
+    log_prob = distributions.Poisson.log_prob
+    entropy = distributions.Poisson.entropy
+
+
+class Binomial(Native, native.Binomial, EndOfTorch, distributions.Binomial):
+    def __init__(self, total_count=1, probs=None, logits=None, *, validate_args=None):
+        parameters = one_or_other(self, probs=probs, logits=logits)
+        ((name, parameter),) = parameters.items()
+        self._whole_count = whole_count(total_count)
+        parameter, total_count = self.promote(parameter, total_count)
+        native.Binomial.__init__(self, total_count, **{name: parameter}, validate_args=False)
+        self._check_parameters(validate_args)
+
+    # As for Bernoulli: exact at probabilities 0 and 1, and for counts that differ.
+    log_prob = distributions.Binomial.log_prob
+    entropy = distributions.Binomial.entropy
+    enumerate_support = distributions.Binomial.enumerate_support
+
+
+class Categorical(Native, native.Categorical, EndOfTorch, distributions.Categorical):
+    def __init__(self, probs=None, logits=None, *, validate_args=None):
+        parameters = one_or_other(self, probs=probs, logits=logits)
+        ((name, parameter),) = parameters.items()
+        # torch normalises too, but the check must see the weights as they were given.
+        parameters = {name: normalised(type(self).__name__, name, parameter, validate_args)}
+        native.Categorical.__init__(self, **parameters, validate_args=False)
+        self._check_parameters(validate_args)
+
+    # As for Bernoulli: exact at probability 0.
+    log_prob = distributions.Categorical.log_prob
+
+
+class Dirichlet(Native, native.Dirichlet, EndOfTorch, distributions.Dirichlet):
+    def __init__(self, concentration, *, validate_args=None):
+        native.Dirichlet.__init__(self, *as_floating(concentration), validate_args=False)
+        self._check_parameters(validate_args)
+
+
+class MultivariateNormal(Native, native.MultivariateNormal, EndOfTorch, distributions.MultivariateNormal):
+    def __init__(self, loc=0.0, covariance_matrix=None, precision_matrix=None, scale_tril=None, *, validate_args=None):
+        matrices = {"covariance_matrix": covariance_matrix, "precision_matrix": precision_matrix, "scale_tril": scale_tril}
+        name = self._given = self.one_of(**matrices)
+        loc, matrix = as_floating(loc, matrices[name])
+        loc = loc if loc.ndim else loc.unsqueeze(0)
+        self.promote_events((loc, 1), (matrix, 2))
+        check_sizes("MultivariateNormal", loc, name, matrix)
+        if validation.wanted(validate_args):
+            validation.check_parameter("MultivariateNormal", name, self.arg_constraints[name], matrix)
+        loc = loc.expand(*loc.shape[:-1], matrix.shape[-1])
+        native.MultivariateNormal.__init__(self, loc, **{name: matrix}, validate_args=False)
+        self._check_parameters(validate_args)
+
+    # torch solves for every value; the shared density inverts the small factor once.
+    log_prob = distributions.MultivariateNormal.log_prob
+    _factor = property(lambda self: self._unbroadcasted_scale_tril)
+
+
+class Independent(Native, native.Independent, EndOfTorch, distributions.Independent):
+    def __init__(self, base_distribution, reinterpreted_batch_ndims, *, validate_args=None):
+        check_reinterpretation(base_distribution, reinterpreted_batch_ndims)
+        native.Independent.__init__(self, base_distribution, reinterpreted_batch_ndims, validate_args=False)
+        self._check_parameters(validate_args)
+
+    dtype = distributions.Independent.dtype
+    sample = distributions.Independent.sample
+    rsample = distributions.Independent.rsample
+    enumerate_support = distributions.Independent.enumerate_support
+    __repr__ = distributions.Independent.__repr__

@@ -1,0 +1,3 @@
+"""Rows of the structured families."""
+
+CASES = []
