@@ -1,0 +1,26 @@
+"""Which rows of the table of distributions run every day."""
+
+from ppl.testing.case import Case
+
+# numpy and torch, which compile nothing, run every row every day. jax compiles each operation of each shape, and the strict backend
+# repeats what numpy shows; there the first row of a family stands for the others until night, but for their densities.
+SPARING = {"jax", "strict"}
+EVERY_ROW = {"test_log_prob_is_the_oracles"}
+# On jax a distribution travels as a tree, which has tests of its own; its pickles are those of the other libraries.
+NIGHTLY_ON_JAX = {"test_copies_and_pickles_are_the_same_distribution"}
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--nightly"):
+        return
+    first, kept, left = {}, [], []
+    for item in items:
+        parameters = item.callspec.params if hasattr(item, "callspec") else {}
+        case = parameters.get("case")
+        repeats = isinstance(case, Case) and first.setdefault(case.name, case) is not case
+        sparing = parameters.get("backend") in SPARING and item.originalname not in EVERY_ROW
+        elsewhere = parameters.get("backend") == "jax" and item.originalname in NIGHTLY_ON_JAX
+        (left if (repeats and sparing) or elsewhere else kept).append(item)
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = kept
