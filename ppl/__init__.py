@@ -2,15 +2,17 @@
 
 from ppl import constraints, distributions, handlers, ops, poutine, primitives, transforms
 from ppl.generic import pyro_backend, register_backend, set_backend
-from ppl.handlers import condition
+from ppl.handlers import condition, do
 from ppl.params import clear_param_store, get_param_store
 from ppl.primitives import (
     deterministic,
     enable_validation,
     factor,
     markov,
+    module,
     param,
     plate,
+    random_module,
     sample,
     set_default_dtype,
     set_rng_seed,
@@ -19,10 +21,10 @@ from ppl.primitives import (
 
 __version__ = "0.1.0"
 
-__all__ = ["clear_param_store", "condition", "constraints", "contrib", "deterministic", "distributions", "enable_validation",
-           "factor", "get_param_store", "handlers", "infer", "markov", "ops", "optim", "param", "plate", "poutine", "primitives",
-           "pyro_backend", "register_backend", "sample", "set_backend", "set_default_dtype", "set_rng_seed", "transforms",
-           "validation_enabled"]  # fmt: skip
+__all__ = ["clear_param_store", "condition", "constraints", "contrib", "deterministic", "distributions", "do",
+           "enable_validation", "factor", "get_param_store", "handlers", "infer", "markov", "module", "ops", "optim", "param",
+           "plate", "poutine", "primitives", "pyro_backend", "random_module", "register_backend", "render_model", "sample",
+           "set_backend", "set_default_dtype", "set_rng_seed", "transforms", "validation_enabled"]  # fmt: skip
 
 
 def __getattr__(name):
@@ -33,6 +35,8 @@ def __getattr__(name):
         import ppl.optim as module
     elif name == "contrib":
         import ppl.contrib as module
+    elif name == "render_model":
+        from ppl.contrib.render import render_model as module
     else:
         raise AttributeError(f"module 'ppl' has no attribute {name!r}")
     return module

@@ -11,6 +11,7 @@ A message is a dict with these keys:
 ``is_observed``     whether the value is data
 ``scale, mask``     factor of the log density; ``None``, a bool or a boolean array of the sites that count
 ``cond_indep_stack``  frames of the plates around the site, outermost first
+``markov_scopes``   chain to what of it the site sees, only inside :func:`ppl.markov`
 ``infer``           metadata of the user and of inference algorithms
 ``rng_key``         the key that the draw uses, ``None`` for the ambient source of randomness
 ``done``            whether the value stands and must not be drawn

@@ -71,7 +71,7 @@ class MultivariateNormal(Distribution):
 
     def rsample(self, sample_shape=(), rng_key=None):
         noise = random.normal(rng_key, self.shape(sample_shape), self.dtype)
-        return self.loc + colour(self.scale_tril, noise)
+        return self.loc + colour(self._factor, noise)
 
     def log_prob(self, value):
         factor = self._factor

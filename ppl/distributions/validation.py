@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from ppl.constraints import Constraint, independent, is_dependent
@@ -11,6 +14,7 @@ from ppl.registry import active
 from ppl.transforms import as_constraint
 
 _default = True
+_scoped: ContextVar[bool | None] = ContextVar("ppl_distribution_validation", default=None)
 # From so many numbers on, two reductions cost less than an array of truth values.
 MANY = 64
 
@@ -22,13 +26,24 @@ def set_default_validate_args(enabled: bool) -> None:
 
 
 def default_validate_args() -> bool:
-    """Return whether distributions check their parameters and values unless told otherwise."""
-    return _default
+    """Return whether distributions check their parameters and values here, unless told otherwise."""
+    scoped = _scoped.get()
+    return _default if scoped is None else scoped
+
+
+@contextmanager
+def validate_args_scope(enabled: bool) -> Iterator[None]:
+    """Choose for a block whether distributions check themselves unless told otherwise, in this thread or task only."""
+    token = _scoped.set(bool(enabled))
+    try:
+        yield
+    finally:
+        _scoped.reset(token)
 
 
 def wanted(validate_args: bool | None) -> bool:
     """Return whether an object made with ``validate_args`` checks itself."""
-    return _default if validate_args is None else bool(validate_args)
+    return default_validate_args() if validate_args is None else bool(validate_args)
 
 
 def check_parameters(family: str, arg_constraints: Any, attributes: dict[str, Any]) -> None:

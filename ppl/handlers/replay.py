@@ -7,6 +7,7 @@ from typing import Any
 
 from ppl.errors import HandlerError, SiteError
 from ppl.handlers.messenger import Handler
+from ppl.handlers.names import MissedNames
 from ppl.handlers.trace_struct import Trace
 from ppl.typing import Message
 
@@ -18,6 +19,8 @@ class replay(Handler):
     :param params: constrained values of param sites by name.
     :raises HandlerError: if neither is given.
     :raises SiteError: if a name is a sample site in one run and of another type in the other.
+
+    A name of the trace that the run lacks gives a warning if it is like that of a site which was drawn afresh.
 
     >>> import ppl
     >>> from ppl import distributions as dist, handlers
@@ -38,10 +41,23 @@ class replay(Handler):
         super().__init__(fn)
         self.trace = trace
         self.params = params
+        latent = () if trace is None else trace.stochastic_nodes
+        self._missed = MissedNames("replay", latent, alike=True)
+
+    def __enter__(self) -> replay:
+        self._missed.enter()
+        super().__enter__()
+        return self
+
+    def __exit__(self, kind: Any, error: Any, traceback: Any) -> bool | None:
+        super().__exit__(kind, error, traceback)
+        self._missed.leave(kind)
+        return None
 
     def on_sample(self, message: Message) -> None:
         """Take the value and the inference metadata of the earlier site."""
         node = self._earlier(message)
+        self._missed.see(message["name"])
         if node is not None and not message["is_observed"]:
             message["done"], message["value"], message["infer"] = True, node["value"], node["infer"]
 

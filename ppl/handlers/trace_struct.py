@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ppl.errors import DuplicateSite, HandlerError, SiteError
-from ppl.handlers import density, shapes
+from ppl.handlers import density, packed, shapes
 from ppl.typing import Message
 
 SiteFilter = Callable[[str, Message], bool]
@@ -37,6 +37,8 @@ class Trace:
         self.graph_type = graph_type
         self.nodes: dict[str, Message] = {}
         self._edges: dict[tuple[str, str], None] = {}
+        self.plate_to_symbol = packed.Symbols()
+        self.symbol_to_dim: dict[str, int] = {}
 
     def __contains__(self, name: object) -> bool:
         return name in self.nodes
@@ -97,6 +99,8 @@ class Trace:
         other = type(self)(self.graph_type)
         other.nodes = dict(self.nodes)
         other._edges = dict(self._edges)
+        other.plate_to_symbol = packed.Symbols(self.plate_to_symbol)
+        other.symbol_to_dim = dict(self.symbol_to_dim)
         return other
 
     def predecessors(self, site_name: str) -> list[str]:
@@ -188,6 +192,30 @@ class Trace:
         for name, node in self.nodes.items():
             if node["type"] == "sample" and "score_parts" not in node:
                 density.compute_score_parts(name, node)
+
+    def symbolize_dims(self, plate_to_symbol: Mapping[str, str] | None = None) -> None:
+        """Give a symbol to each plate and each enumerated variable, and tell each sample site those of its dimensions.
+
+        :param plate_to_symbol: symbols of plates by name. Given that of the model's trace, a guide's trace shares the symbols of
+            plates and of enumerated variables with it.
+        :raises HandlerError: if two of these symbols are the same.
+
+        Afterwards ``plate_to_symbol`` and ``symbol_to_dim`` hold the symbols, and ``infer["_dim_to_symbol"]`` those of a site.
+        """
+        self.plate_to_symbol, self.symbol_to_dim = packed.symbolize(self.nodes.values(), plate_to_symbol)
+
+    def pack_tensors(self, plate_to_symbol: Mapping[str, str] | None = None) -> None:
+        """Add ``packed`` to each sample site: its log densities, score parts and mask as :class:`ppl.handlers.packed.Packed`.
+
+        :param plate_to_symbol: as for :meth:`symbolize_dims`, which this calls.
+        :raises ShapeError: if a log density has a dimension that is no plate's and no enumerated variable's.
+
+        Call :meth:`compute_log_prob` or :meth:`compute_score_parts` before.
+        """
+        self.symbolize_dims(plate_to_symbol)
+        for node in self.nodes.values():
+            if node["type"] == "sample":
+                packed.pack_site(node)
 
     def format_shapes(self, title: str = "Trace Shapes:", last_site: str | None = None) -> str:
         """Return a table of the shapes at each site: batch shape, a bar, event shape.

@@ -16,6 +16,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from difflib import get_close_matches
 from os import PathLike
 from typing import Any
@@ -30,6 +31,20 @@ from ppl.transforms import transform_to
 _MODULE_DIVIDER = "$$$"
 
 
+class _Contents:
+    """What a store, or one scope of it, holds: unconstrained values and constraints by name."""
+
+    __slots__ = ("constraints", "unconstrained")
+
+    def __init__(self) -> None:
+        self.unconstrained: dict[str, Any] = {}
+        self.constraints: dict[str, Any] = {}
+
+
+# The open scopes of this thread or task, the innermost last: another one never sees them.
+_scopes: ContextVar[tuple[tuple[ParamStoreDict, _Contents], ...]] = ContextVar("ppl_param_scopes", default=())
+
+
 class ParamStoreDict:
     """Maps names to parameters.
 
@@ -42,8 +57,25 @@ class ParamStoreDict:
 
     def __init__(self, backend: Backend | None = None) -> None:
         self._backend = backend
-        self._unconstrained: dict[str, Any] = {}
-        self._constraints: dict[str, Any] = {}
+        self._contents = _Contents()
+
+    def _held(self) -> _Contents:
+        for store, contents in reversed(_scopes.get()):
+            if store is self:
+                return contents
+        return self._contents
+
+    @property
+    def _unconstrained(self) -> dict[str, Any]:
+        return self._held().unconstrained
+
+    @property
+    def _constraints(self) -> dict[str, Any]:
+        return self._held().constraints
+
+    def _replace(self, unconstrained: dict[str, Any], held: dict[str, Any]) -> None:
+        contents = self._held()
+        contents.unconstrained, contents.constraints = unconstrained, held
 
     @property
     def backend(self) -> Backend:
@@ -269,24 +301,25 @@ class ParamStoreDict:
             raise ParamError(f"params and constraints of the state differ in {sorted(set(params) ^ set(held))}")
         with self._home():
             values = {name: _leaf(ops.array(_foreign(value))) for name, value in params.items()}
-        self._unconstrained, self._constraints = values, held
+        self._replace(values, held)
 
     @contextmanager
     def scope(self, state: Mapping[str, Any] | None = None) -> Iterator[dict[str, Any]]:
         """Use other parameters for a block: none, or those of ``state``; the old ones return afterwards.
 
+        Other threads and tasks keep the parameters that they had.
+
         The yielded dict holds the state of the scope once the block has ended, to be given to a later scope.
         """
-        outer = self._unconstrained, self._constraints
         inner: dict[str, Any] = {}
-        self._unconstrained, self._constraints = {}, {}
+        token = _scopes.set((*_scopes.get(), (self, _Contents())))
         try:
             if state:
                 self.set_state(state)
             yield inner
             inner.update(self.get_state())
         finally:
-            self._unconstrained, self._constraints = outer
+            _scopes.reset(token)
 
     def save(self, filename: str | PathLike[str]) -> None:
         """Write the store to a file: unconstrained values as safetensors, constraints as JSON in its header.
@@ -312,7 +345,7 @@ class ParamStoreDict:
         with self._home():
             held = {name: files.restore(name, description) for name, description in header.items()}
             values = {name: _leaf(_placed(ops.array(array), devices[name], map_location)) for name, array in arrays.items()}
-        self._unconstrained, self._constraints = values, held
+        self._replace(values, held)
 
 
 def _placed(value: Any, device: str, map_location: Any) -> Any:

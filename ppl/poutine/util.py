@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from ppl.handlers.escape import all_escape, discrete_escape, enum_extend, mc_extend
 from ppl.handlers.trace_struct import Trace
 from ppl.primitives.validation import enable_validation, is_validation_enabled
 from ppl.typing import Message
 
-__all__ = ["enable_validation", "is_validation_enabled", "prune_subsample_sites", "site_is_subsample"]
+__all__ = ["all_escape", "discrete_escape", "enable_validation", "enum_extend", "is_validation_enabled", "mc_extend",
+           "prune_subsample_sites", "site_is_subsample"]  # fmt: skip
 
 
 def site_is_subsample(site: Message) -> bool:

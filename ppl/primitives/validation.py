@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ppl import ops
-from ppl.distributions.validation import default_validate_args, set_default_validate_args
+from ppl.distributions.validation import set_default_validate_args, validate_args_scope
 from ppl.errors import ShapeError
 from ppl.runtime import is_distribution, is_validation_enabled, set_validation, validation_scope
 from ppl.typing import Message
@@ -28,20 +28,15 @@ def enable_validation(is_validate: bool = True) -> None:
 
 @contextmanager
 def validation_enabled(is_validate: bool = True) -> Iterator[None]:
-    """Switch the checks on or off for a block.
+    """Switch the checks on or off for a block, in this thread or task only.
 
     >>> import ppl
     >>> with ppl.validation_enabled(False):
     ...     ppl.primitives.is_validation_enabled()
     False
     """
-    before = default_validate_args()
-    set_default_validate_args(is_validate)
-    try:
-        with validation_scope(is_validate):
-            yield
-    finally:
-        set_default_validate_args(before)
+    with validate_args_scope(is_validate), validation_scope(is_validate):
+        yield
 
 
 def check_site_shapes(site: Message) -> None:

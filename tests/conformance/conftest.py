@@ -2,8 +2,8 @@
 
 from ppl.testing.case import Case
 
-# numpy and torch, which compile nothing, run every row every day. jax compiles each operation of each shape, and the strict backend
-# repeats what numpy shows; there the first row of a family stands for the others until night, but for their densities.
+# numpy and torch, which compile nothing, run every row every day. jax compiles each operation of each shape, and the strict
+# backend repeats what numpy shows; there the first row of a family stands for the others until night, but for their densities.
 SPARING = {"jax", "strict"}
 EVERY_ROW = {"test_log_prob_is_the_oracles"}
 # On jax a distribution travels as a tree, which has tests of its own; its pickles are those of the other libraries.

@@ -1,6 +1,7 @@
 """The documented names stand at the documented paths."""
 
 import importlib
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,15 @@ FAMILIES = ("Normal", "Bernoulli", "Beta", "Gamma", "Exponential", "Uniform", "L
             "TransformedDistribution")  # fmt: skip
 GENERIC = ("GenericModule", "pyro_backend", "register_backend", "set_backend", "distributions", "handlers", "infer", "ops",
            "optim", "primitives", "pyro")  # fmt: skip
+
+
+def _listed():
+    """Return name and members of each line of the list of documented names."""
+    lines = Path(__file__).with_name("documented_names.txt").read_text().splitlines()
+    pairs = (line.partition(":") for line in lines if line and not line.startswith("#"))
+    return {name: tuple(members.split()) for name, _, members in pairs}
+
+
 # dotted path: members that the class must have
 DOCUMENTED = {
     "ppl.backend.Backend": (),
@@ -42,6 +52,8 @@ DOCUMENTED = {
     "ppl.contrib.autoguide.AutoDelta": (),
     "ppl.optim.Adam": (),
     "ppl.optim.SGD": (),
+    "ppl.render_model": (),
+    **_listed(),
 }
 
 

@@ -10,6 +10,7 @@ from torch import distributions as native
 from ppl import distributions
 from ppl.distributions import validation
 from ppl.distributions.distribution import Distribution, as_floating
+from ppl_torch import random
 
 
 class TorchDistributionMixin(Distribution):
@@ -121,4 +122,27 @@ def complete(family):
     for name in ("rsample", "mean", "variance", "cdf", "icdf", "entropy", "enumerate_support"):
         if inspect.getattr_static(family, name) is vars(native.Distribution)[name]:
             setattr(family, name, inspect.getattr_static(definition, name))
+    for name in ("rsample", "sample"):
+        theirs = inspect.getattr_static(family, name)
+        if theirs.__module__.startswith("torch."):
+            setattr(family, name, _scoped(name, theirs, getattr(definition, name)))
     return family
+
+
+def _scoped(name, theirs, shared):
+    """Return a draw by torch where the global generator serves, and by the shared definition from a key or a scope's stream."""
+
+    def draw(self, sample_shape=(), rng_key=None):
+        if rng_key is None and not random.is_scoped():
+            return theirs(self, sample_shape)
+        device = getattr(self, next(iter(self.arg_constraints))).device
+        if rng_key is None:
+            rng_key = random.ambient(device)
+        if rng_key.device == device:
+            return shared(self, sample_shape, rng_key)
+        # A key of another device serves as the seed of this one.
+        with random.scope(rng_key):
+            return shared(self, sample_shape, random.ambient(device))
+
+    draw.__name__, draw.__doc__ = name, shared.__doc__
+    return draw

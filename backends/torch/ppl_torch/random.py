@@ -1,21 +1,25 @@
 """Random draws over torch (see the declarations in :mod:`ppl.ops.random`).
 
-A key is a ``torch.Generator`` or ``None`` for torch's global generator. That generator is one per process: threads that draw
-without a key share it, and a :func:`scope` in one thread is seen by the others. Threads that need their own streams pass keys.
+A key is a ``torch.Generator`` or ``None`` for the stream here: that of the innermost :func:`scope` of this thread or task, and
+outside any scope torch's global generator, which all threads of a process share. So threads that draw inside scopes, or with
+keys, never see each other. ``torch.manual_seed`` governs the draws outside any scope.
 
-Where torch takes no generator (its gamma and Dirichlet draws), a draw with a key runs in ``scope(key)``: the global generator
-takes over the key's state, and the key the state after the draw.
+A scope seeds the global generator too and restores it at its end, for functions and layers that call torch itself. Threads whose
+scopes overlap in time share that one. Gammas, for which torch takes no generator, borrow it for a moment under a lock; a thread
+without a scope that draws at that moment is the one case in which two threads touch.
 """
 
 import math
+import threading
 import warnings
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 
 from ppl.errors import RandomKeyError
 from ppl_torch.convert import dtype_of, floating, floatings, tensor
-from ppl_torch.tracing import is_tracing
+from ppl_torch.tracing import is_recording, is_tracing
 
 
 def _accelerators():
@@ -47,41 +51,137 @@ def next_key(site=None):
     return None
 
 
+class _Stream:
+    """The generators of one scope, one a device, made when a draw on that device asks first.
+
+    :param seed: an int, a ``torch.Generator`` that serves its own device as it is, or what :func:`get_state` gave.
+    """
+
+    def __init__(self, seed):
+        self.generators = {}
+        if isinstance(seed, torch.Generator):
+            self.seed = seed.initial_seed()
+            self.generators[seed.device] = seed
+        elif isinstance(seed, dict):
+            _check_state(seed)
+            self.restore(seed)
+        else:
+            self.seed = int(seed)
+
+    def restore(self, state):
+        """Take over a state; devices that it lacks start from its seed."""
+        self.generators = {place: _generator(place, state[name]) for name, place in _places(state)}
+        self.seed = next(iter(self.generators.values())).initial_seed()
+
+    def on(self, device):
+        """Return the generator of ``device``."""
+        generator = self.generators.get(device)
+        if generator is None:
+            generator = self.generators[device] = torch.Generator(device=device).manual_seed(self.seed)
+        return generator
+
+
+_scope = ContextVar("ppl_torch_random_scope", default=None)
+_lock = threading.Lock()
+_live = []
+
+
+def _generator(device, state):
+    generator = torch.Generator(device=device)
+    generator.set_state(_state_tensor(state))
+    return generator
+
+
+def _places(state):
+    """Return pairs of an entry of ``state`` and the device whose generator it holds."""
+    return [(name, torch.device(state["device"] if name == "state" else name)) for name in state if _is_place(name)]
+
+
+def _is_place(name):
+    return name in ("state", "cpu") or name.startswith("cuda:")
+
+
+def is_scoped():
+    """Return whether draws without a key come from a scope of this thread or task."""
+    return _scope.get() is not None and not is_recording()
+
+
+def ambient(device=None):
+    """Return the scope's generator for ``device`` (default: torch's default device), ``None`` outside any scope."""
+    stream = _scope.get()
+    # A recorded graph cannot hold a generator; it draws from the global one, which the scope has seeded.
+    if stream is None or is_recording():
+        return None
+    return stream.on(torch.empty(0).device if device is None else device)
+
+
 def set_rng_seed(seed):
-    torch.manual_seed(seed)
+    stream = _scope.get()
+    if stream is not None:
+        stream.generators, stream.seed = {}, int(seed)
+    with _lock:
+        torch.manual_seed(seed)
 
 
 @contextmanager
 def scope(seed):
-    with torch.random.fork_rng(devices=_accelerators()):
-        if isinstance(seed, torch.Generator):
-            _adopt(seed)
-            try:
-                yield
-            finally:
-                seed.set_state(_global_state(seed.device))
-        elif isinstance(seed, dict):
-            set_state(seed)
-            yield
+    stream = _Stream(seed)
+    before = _enter_global(seed)
+    token = _scope.set(stream)
+    try:
+        yield
+    finally:
+        _scope.reset(token)
+        _leave_global(before)
+
+
+def _enter_global(seed):
+    """Seed the global generators, and return their states before."""
+    with _lock:
+        before = [torch.get_rng_state(), *((index, torch.cuda.get_rng_state(index)) for index in _accelerators())]
+        _live.append(before)
+        if isinstance(seed, dict):
+            _set_global(seed)
         else:
-            torch.manual_seed(int(seed))
-            yield
+            # Each entry with a generator must start elsewhere, so the generator gives the seed.
+            generator = isinstance(seed, torch.Generator)
+            number = _fresh_seed(seed) if generator else int(seed)
+            torch.default_generator.manual_seed(number)
+            if len(before) > 1:
+                torch.cuda.manual_seed_all(number)
+    return before
 
 
-def _adopt(generator):
-    if generator.device.type == "cuda":
-        torch.cuda.set_rng_state(generator.get_state(), generator.device)
-    else:
-        torch.set_rng_state(generator.get_state())
+def _fresh_seed(generator):
+    if is_tracing():
+        # A draw would be abstract here.
+        return int.from_bytes(generator.get_state().numpy().tobytes()) % (2**61 - 1)
+    return int(torch.randint(2**62, (), generator=generator, device=generator.device))
 
 
-def _global_state(device):
-    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+def _leave_global(before):
+    """Restore the global generators. Where scopes of threads overlap, the last to end restores what the first one found."""
+    with _lock:
+        place = next(index for index, entry in enumerate(_live) if entry is before)
+        del _live[place]
+        if place < len(_live):
+            # Somebody entered later and is still inside: what this scope found is what that one must restore.
+            _live[place][:] = before
+            return
+        torch.set_rng_state(before[0])
+        for index, state in before[1:]:
+            torch.cuda.set_rng_state(state, index)
 
 
 def get_state(key=None):
     if key is not None:
         return {"library": "torch", "device": str(key.device), "state": key.get_state().numpy()}
+    stream = _scope.get()
+    if stream is not None:
+        stream.on(torch.empty(0).device)
+        found = {str(device): generator.get_state().numpy() for device, generator in stream.generators.items()}
+        first = next(iter(found))
+        return {"library": "torch", "device": first, "state": found.pop(first), **found}
     state = {"library": "torch", "device": "cpu", "state": torch.get_rng_state().numpy()}
     for index in _accelerators():
         state[f"cuda:{index}"] = torch.cuda.get_rng_state(index).numpy()
@@ -99,34 +199,68 @@ def _check_state(state):
 
 def from_state(state):
     _check_state(state)
-    generator = torch.Generator(device=str(state["device"]))
-    generator.set_state(_state_tensor(state["state"]))
-    return generator
+    return _generator(str(state["device"]), state["state"])
 
 
 def set_state(state):
     _check_state(state)
-    torch.set_rng_state(_state_tensor(state["state"]))
-    for name in state:
-        if name.startswith("cuda:"):
-            torch.cuda.set_rng_state(_state_tensor(state[name]), name)
+    stream = _scope.get()
+    if stream is not None:
+        stream.restore(state)
+    _set_global(state)
+
+
+def _set_global(state):
+    for name, place in _places(state):
+        if place.type == "cuda":
+            torch.cuda.set_rng_state(_state_tensor(state[name]), place)
+        else:
+            torch.set_rng_state(_state_tensor(state[name]))
 
 
 def _size(shape):
     return (shape,) if isinstance(shape, int) else tuple(shape)
 
 
+@contextmanager
+def _borrowed(generator):
+    """Let the global generator draw from ``generator``: torch's public gamma takes none. Threads take turns."""
+    if generator is None:
+        yield
+        return
+    cuda = generator.device.type == "cuda"
+    with _lock:
+        before = torch.cuda.get_rng_state(generator.device) if cuda else torch.get_rng_state()
+        try:
+            _adopt(generator.get_state(), generator.device)
+            yield
+            generator.set_state(torch.cuda.get_rng_state(generator.device) if cuda else torch.get_rng_state())
+        finally:
+            _adopt(before, generator.device)
+
+
+def _adopt(state, device):
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state, device)
+    else:
+        torch.set_rng_state(state)
+
+
 def _place(key):
     """Return the keyword arguments that make torch draw from ``key``, on the key's device."""
+    if key is None:
+        key = ambient()
     return {} if key is None else {"generator": key, "device": key.device}
 
 
-def _source(key):
-    return nullcontext() if key is None else scope(key)
+def _like(key, x):
+    """Return ``key``, or without one the scope's generator for the device of ``x``."""
+    return ambient(x.device) if key is None else key
 
 
 def _uniform_like(key, x, shape):
     """Draw uniforms with the dtype and on the device of ``x``."""
+    key = _like(key, x)
     place = {"device": x.device} if key is None else _place(key)
     return torch.rand(_size(shape), dtype=x.dtype, **place).to(x.device)
 
@@ -171,7 +305,7 @@ def _without_fallback_warning():
 
 def gamma(key, concentration, shape):
     concentration = floating(concentration).expand(_size(shape))
-    with _source(key), _without_fallback_warning():
+    with _borrowed(_like(key, concentration)), _without_fallback_warning():
         return torch.distributions.Gamma(concentration, torch.ones_like(concentration), validate_args=False).rsample()
 
 
@@ -195,12 +329,14 @@ def dirichlet(key, concentration, shape):
 
 def standard_t(key, df, shape):
     df = floating(df).expand(_size(shape))
+    key = _like(key, df)
     normals = torch.randn(df.shape, dtype=df.dtype, **({"device": df.device} if key is None else _place(key)))
     return normals * torch.rsqrt(gamma(key, 0.5 * df, df.shape) / (0.5 * df))
 
 
 def poisson(key, rate, shape):
-    return torch.poisson(floating(rate).expand(_size(shape)).detach(), generator=key)
+    rate = floating(rate).expand(_size(shape)).detach()
+    return torch.poisson(rate, generator=_like(key, rate))
 
 
 def binomial(key, total_count, probs, shape):
@@ -208,7 +344,8 @@ def binomial(key, total_count, probs, shape):
     total_count = tensor(total_count).to(dtype=probs.dtype, device=probs.device)
     # Under vmap torch.binomial needs both operands batched, so each takes over the other's batch.
     total_count, probs = total_count + torch.zeros_like(probs), probs.detach() + torch.zeros_like(total_count)
-    return torch.binomial(total_count.expand(_size(shape)).contiguous(), probs.expand(_size(shape)).contiguous(), generator=key)
+    shape, generator = _size(shape), _like(key, probs)
+    return torch.binomial(total_count.expand(shape).contiguous(), probs.expand(shape).contiguous(), generator=generator)
 
 
 def categorical(key, logits, shape):
@@ -219,7 +356,7 @@ def categorical(key, logits, shape):
     batch = shape[len(shape) - (logits.ndim - 1) :] if logits.ndim > 1 else ()
     repeats = shape[: len(shape) - len(batch)]
     rows = torch.softmax(logits, dim=-1).expand((*batch, logits.shape[-1])).reshape(-1, logits.shape[-1])
-    draws = torch.multinomial(rows, math.prod(repeats), replacement=True, generator=key)
+    draws = torch.multinomial(rows, math.prod(repeats), replacement=True, generator=_like(key, rows))
     return draws.mT.reshape(shape)
 
 

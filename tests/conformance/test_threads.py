@@ -1,0 +1,234 @@
+"""Threads that run models at the same time never see each other: backend, seed, handlers, validation, parameters."""
+
+import sys
+import threading
+
+import numpy
+import pytest
+
+import ppl
+from ppl import distributions as dist
+from ppl import handlers, ops, primitives, runtime
+from ppl.ops import random
+
+pytestmark = pytest.mark.strict
+
+# Longer than what most threads need to draw once, shorter than a model, so that threads alternate within one.
+SWITCH = 1e-5
+
+
+@pytest.fixture(autouse=True)
+def _frequent_switches():
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH)
+    yield
+    sys.setswitchinterval(before)
+
+
+def host(value):
+    return ops.to_numpy(ops.array(value))
+
+
+def together(jobs):
+    """Run each function in a thread of its own, all starting at once, and return their results; the first error is raised."""
+    results, errors, barrier = [None] * len(jobs), [], threading.Barrier(len(jobs))
+
+    def run(index, job):
+        try:
+            barrier.wait(60)
+            results[index] = job()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=pair) for pair in enumerate(jobs)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+    return results
+
+
+FAMILIES = {
+    "normal": lambda: dist.Normal(0.0, 1.0),
+    "gamma": lambda: dist.Gamma(2.0, 1.5),
+    "beta": lambda: dist.Beta(2.0, 3.0),
+    "categorical": lambda: dist.Categorical(probs=ops.array([0.2, 0.3, 0.5])),
+    "poisson": lambda: dist.Poisson(4.0),
+    "student": lambda: dist.StudentT(5.0, 0.0, 1.0),
+}
+
+
+def model():
+    """Every way to draw: each kind of family, a minibatch, a function, and a draw outside any site."""
+    drawn = [float(host(ppl.sample(name, make()))) for name, make in FAMILIES.items()]
+    with ppl.plate("rows", 20, subsample_size=5) as rows:
+        drawn.extend(host(rows).tolist())
+        drawn.extend(host(ppl.sample("x", dist.Exponential(1.0))).tolist())
+    drawn.append(float(host(ppl.sample("function", lambda: dist.Laplace(0.0, 1.0).sample()))))
+    drawn.append(float(host(dist.Uniform(0.0, 1.0).sample())))
+    return drawn
+
+
+def job(name, seed):
+    def run():
+        with ppl.pyro_backend(name), ppl.validation_enabled(bool(seed % 2)):
+            found = [handlers.seed(model, rng_seed=seed)() for _ in range(4)]
+            assert runtime.is_validation_enabled() is bool(seed % 2)
+            assert not runtime.am_i_wrapped()
+            return found
+
+    return run
+
+
+@pytest.mark.parametrize("count", [2, 8])
+def test_seeds_of_threads_do_not_see_each_other(backend, count):
+    jobs = [job(backend, seed) for seed in range(count)]
+    alone = [run() for run in jobs]
+    assert together(jobs) == alone
+    assert len({tuple(map(tuple, found)) for found in alone}) == count
+
+
+def test_backends_of_threads_do_not_see_each_other(backend):
+    jobs = [job(name, seed) for seed, name in enumerate([backend, "numpy", backend, "numpy"])]
+    alone = [run() for run in jobs]
+    assert together(jobs) == alone
+
+
+def test_the_outer_stream_stands_after_scopes_that_overlapped(backend):
+    ppl.set_rng_seed(7)
+    expected = host(random.normal(None, (4,))).tolist()
+    ppl.set_rng_seed(7)
+    together([job(backend, seed) for seed in range(4)])
+    assert host(random.normal(None, (4,))).tolist() == expected
+
+
+def test_a_scope_draws_the_same_whatever_happens_to_the_stream_outside(backend):
+    def noisy():
+        found = []
+        for make in FAMILIES.values():
+            found.append(float(host(make().sample())))
+            thread = threading.Thread(target=disturb)
+            thread.start()
+            thread.join()
+        return found
+
+    def disturb():
+        with ppl.pyro_backend(backend):
+            ppl.set_rng_seed(99)
+            random.normal(None, (3,))
+
+    with random.scope(5):
+        quiet = [float(host(make().sample())) for make in FAMILIES.values()]
+    with random.scope(5):
+        assert noisy() == quiet
+
+
+def test_a_shared_generator_is_noticed():
+    # The negative control: two threads that take turns on one generator cannot both repeat what they drew alone.
+    turn = [threading.Event(), threading.Event()]
+
+    def sharing(generator, index, alternate):
+        def run():
+            found = []
+            for _ in range(20):
+                if alternate:
+                    turn[index].wait(60)
+                    turn[index].clear()
+                found.append(generator.normal())
+                if alternate:
+                    turn[1 - index].set()
+            return found
+
+        return run
+
+    alone = [sharing(numpy.random.default_rng(0), index, False)() for index in range(2)]
+    shared = numpy.random.default_rng(0)
+    turn[0].set()
+    assert together([sharing(shared, index, True) for index in range(2)]) != alone
+
+
+def test_handlers_of_threads_do_not_see_each_other(backend):
+    def conditioned(value):
+        def run():
+            with ppl.pyro_backend(backend):
+                found = []
+                for _ in range(20):
+                    with handlers.trace() as recorder, handlers.condition(data={"x": value}):
+                        ppl.sample("x", dist.Normal(0.0, 1.0))
+                        ppl.sample(f"of {value}", dist.Normal(0.0, 1.0))
+                    found.append((sorted(recorder.trace.nodes), float(host(recorder.trace.nodes["x"]["value"]))))
+                return found
+
+        return run
+
+    results = together([conditioned(float(index)) for index in range(8)])
+    for index, found in enumerate(results):
+        assert found == [([f"of {float(index)}", "x"], float(index))] * 20
+    assert not runtime.am_i_wrapped()
+
+
+def test_a_handler_shared_by_threads_keeps_their_runs_apart(backend):
+    shared = handlers.seed(model, rng_seed=3)
+
+    def run():
+        with ppl.pyro_backend(backend):
+            return [shared() for _ in range(3)]
+
+    assert together([run] * 4) == [run()] * 4
+
+
+def test_switches_of_validation_do_not_see_each_other(backend):
+    def switched(on):
+        def run():
+            found = []
+            with ppl.pyro_backend(backend), ppl.validation_enabled(on):
+                for _ in range(50):
+                    found.append(primitives.is_validation_enabled())
+                    try:
+                        dist.Normal(0.0, -1.0)
+                        found.append(False)
+                    except ValueError:
+                        found.append(True)
+            return found
+
+        return run
+
+    assert together([switched(index % 2 == 0) for index in range(4)]) == [[index % 2 == 0] * 100 for index in range(4)]
+
+
+def test_scopes_of_parameters_do_not_see_each_other(backend):
+    def scoped(index):
+        def run():
+            with ppl.pyro_backend(backend), ppl.get_param_store().scope():
+                for step in range(20):
+                    ppl.param(f"only {index}", float(index))
+                    ppl.param("shared", float(index))
+                    ppl.get_param_store()["shared"] = ops.array(float(index + step))
+                store = ppl.get_param_store()
+                return sorted(store.keys()), float(host(store["shared"]))
+
+        return run
+
+    results = together([scoped(index) for index in range(4)])
+    assert results == [([f"only {index}", "shared"], index + 19.0) for index in range(4)]
+
+
+@pytest.mark.backends("torch")
+def test_torchs_own_functions_follow_the_seed_of_the_scope(backend):
+    import torch
+
+    def plain():
+        return float(ppl.sample("x", lambda: torch.randn(()))), float(torch.rand(()))
+
+    torch.manual_seed(4)
+    expected = float(torch.rand(()))
+    torch.manual_seed(4)
+    first, second = (handlers.seed(plain, rng_seed=1)() for _ in range(2))
+    assert first == second != handlers.seed(plain, rng_seed=2)()
+    assert float(torch.rand(())) == expected
+    torch.manual_seed(4)
+    outside = float(dist.Normal(0.0, 1.0).sample())
+    torch.manual_seed(4)
+    assert float(dist.Normal(0.0, 1.0).sample()) == outside
