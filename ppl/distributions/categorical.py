@@ -66,8 +66,7 @@ class Categorical(Distribution):
         by_table = self._given == "logits" or not self.batch_shape
         table = self.probs if not by_table else self.logits if self._given == "logits" else log_or_minus_infinity(self.probs)
         outside = -math.inf if by_table else 0.0
-        checked = self._validates and not ops.autodiff.is_tracing()
-        picked = gather(table, value) if checked else pick(table, value, outside, outside)
+        picked = gather(table, value) if self._knows_support() else pick(table, value, outside, outside)
         return picked if by_table else log_or_minus_infinity(picked)
 
     def cdf(self, value):

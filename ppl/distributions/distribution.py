@@ -168,6 +168,10 @@ class Distribution(metaclass=DistributionMeta):
             validation.check_value_shape(type(self).__name__, self.batch_shape, self.event_shape, value)
         validation.check_value(type(self).__name__, self.support, value)
 
+    def _knows_support(self) -> bool:
+        """Return whether a value that reaches :meth:`log_prob` has been found in the support."""
+        return self._validates and not ops.autodiff.is_tracing()
+
     def score_parts(self, value: Any) -> ScoreParts:
         """Return the parts of a gradient estimator; right for draws that are reparameterised in full or not at all."""
         log_prob = self.log_prob(value)

@@ -40,8 +40,10 @@ class Gamma(ExponentialFamily):
 
     def log_prob(self, value):
         a, rate = self.concentration, self.rate
-        log_prob = a * ops.log(rate) + ops.xlogy(a - 1.0, ops.abs(value)) - rate * value - ops.gammaln(a)
-        return ops.where(value >= 0, log_prob, -math.inf)
+        inside = self._knows_support()
+        constant = a * ops.log(rate) - ops.gammaln(a)
+        log_prob = ops.xlogy(a - 1.0, value if inside else ops.abs(value)) - rate * value + constant
+        return log_prob if inside else ops.where(value >= 0, log_prob, -math.inf)
 
     def cdf(self, value):
         return ops.gammainc(self.concentration, self.rate * ops.clip(value, min=0.0))

@@ -48,7 +48,7 @@ class StudentT(Distribution):
         return self.loc + self.scale * random.standard_t(rng_key, self.df, self.shape(sample_shape))
 
     def log_prob(self, value):
-        return _standard_log_prob((value - self.loc) / self.scale, self.df) - ops.log(self.scale)
+        return _log_prob(value - self.loc, self.scale, self.df)
 
     def cdf(self, value):
         return _standard_cdf((value - self.loc) / self.scale, self.df)
@@ -61,7 +61,7 @@ class StudentT(Distribution):
         odds = quantile.beta_odds(ops.full_like(df, 0.5), 0.5 * df, central, both_tails)
         z = ops.sign(p - 0.5) * ops.sqrt(df) * ops.exp(0.5 * odds)
         safe = ops.where(ops.isfinite(z), z, 0.0)
-        density = ops.where(ops.isfinite(z), ops.exp(_standard_log_prob(safe, df)), 0.0)
+        density = ops.where(ops.isfinite(z), ops.exp(_log_prob(safe, 1.0, df)), 0.0)
         return self.loc + self.scale * quantile.with_gradient(z, _standard_cdf(safe, self.df), density, value)
 
     def entropy(self):
@@ -74,8 +74,10 @@ def _log_beta(df):
     return ops.betaln(ops.full_like(df, 0.5), 0.5 * df)
 
 
-def _standard_log_prob(z, df):
-    return -0.5 * (df + 1.0) * ops.log1p(z * z / df) - (0.5 * ops.log(df) + _log_beta(df))
+def _log_prob(distance, scale, df):
+    # In this order numpy reuses its temporaries, and each operation on the whole array counts.
+    spread = scale * ops.sqrt(df)
+    return ops.log1p((distance / spread) ** 2) * (-0.5 * (df + 1.0)) - (ops.log(spread) + _log_beta(df))
 
 
 def _standard_cdf(z, df):

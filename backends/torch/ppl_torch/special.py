@@ -6,6 +6,7 @@ import torch
 
 from ppl_torch.convert import floating, floatings
 from ppl_torch.incomplete import betainc, betaln, gammainc, gammaincc
+from ppl_torch.tracing import is_tracing
 
 __all__ = [
     "betainc", "betaln", "digamma", "erf", "erfc", "erfinv", "expit", "gammainc", "gammaincc", "gammaln", "i0e", "i1e",
@@ -74,6 +75,9 @@ def softplus(x):
 
 def xlogy(x, y):
     x, y = floatings(x, y)
+    if x.ndim == 0 and x.device.type == "cpu" and not is_tracing() and bool(x != 0):
+        # One factor that is not zero needs no guard, and torch's own logarithm is vectorised.
+        return x * torch.log(y)
     return torch.xlogy(x, torch.where((x == 0) & (y <= 0), 1.0, y))
 
 
