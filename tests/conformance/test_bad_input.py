@@ -421,7 +421,7 @@ def test_left_out_data_are_not_judged(backend):
 
 
 def test_ctrl_c_keeps_the_draws_so_far(backend, kept, monkeypatch):
-    real_update = Progress.update
+    real_update, handler = Progress.update, signal.getsignal(signal.SIGINT)
 
     def update_and_press_ctrl_c(self, count, draws, warming_up):
         real_update(self, count, draws, warming_up)
@@ -437,5 +437,5 @@ def test_ctrl_c_keeps_the_draws_so_far(backend, kept, monkeypatch):
     assert f"{len(draws)} of 300" in str(caught[0].message)
     assert 1 <= len(draws) < 300
     assert (draws > 0).all()
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is handler
     assert_nothing_is_lost(backend)

@@ -12,7 +12,7 @@ LOADERS = {"ppl.registry", "ppl.generic", "ppl.distributions"}
 PRIVATE_FILES = {
     "numpy": {"incomplete.py", "primitives.py", "program.py", "recording.py"},
     "torch": {"continuous.py", "convert.py", "discrete.py", "divergence.py", "estimators.py", "foundation.py", "graph.py",
-              "incomplete.py", "multivariate.py", "native.py", "positive.py", "relaxed.py", "tracing.py"},
+              "incomplete.py", "multivariate.py", "native.py", "positive.py", "relaxed.py", "streams.py", "tracing.py"},
     "jax": {"dtypes.py", "incomplete_beta.py", "poisson.py", "stirling.py", "streams.py", "tracing.py"},
 }  # fmt: skip
 

@@ -10,7 +10,7 @@ from torch import distributions as native
 from ppl import distributions
 from ppl.distributions import validation
 from ppl.distributions.distribution import Distribution, as_floating
-from ppl_torch import random
+from ppl_torch import random, streams
 
 
 class TorchDistributionMixin(Distribution):
@@ -133,16 +133,16 @@ def _scoped(name, theirs, shared):
     """Return a draw by torch where the global generator serves, and by the shared definition from a key or a scope's stream."""
 
     def draw(self, sample_shape=(), rng_key=None):
-        if rng_key is None and not random.is_scoped():
+        if rng_key is None and not streams.is_scoped():
             return theirs(self, sample_shape)
         device = getattr(self, next(iter(self.arg_constraints))).device
         if rng_key is None:
-            rng_key = random.ambient(device)
+            rng_key = streams.ambient(device)
         if rng_key.device == device:
             return shared(self, sample_shape, rng_key)
         # A key of another device serves as the seed of this one.
         with random.scope(rng_key):
-            return shared(self, sample_shape, random.ambient(device))
+            return shared(self, sample_shape, streams.ambient(device))
 
     draw.__name__, draw.__doc__ = name, shared.__doc__
     return draw
