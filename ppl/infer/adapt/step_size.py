@@ -1,8 +1,14 @@
-"""A first step size: doubled or halved until one leapfrog step changes the energy by about as much as is wanted."""
+"""Step sizes: a first one by doubling or halving, then dual averaging from one transition to the next."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
+
+from ppl import ops
+from ppl.infer.adapt import dual_averaging
+from ppl.infer.adapt.dual_averaging import DualAveragingState
+from ppl.infer.mcmc.state import ChainState, StepInfo, Tuning
 
 MAX_DOUBLINGS = 50
 
@@ -22,3 +28,32 @@ def search(accept_prob: Callable[[float], float], initial: float = 1.0, target: 
             return step_size if growing else following
         step_size = following
     return step_size
+
+
+class StepSizeAdaptation:
+    """Dual averaging of the step size towards an acceptance probability; its methods but ``start`` are pure and compiled.
+
+    A kernel with more to tune has a class of its own with these methods.
+
+    :param target: the acceptance probability aimed at.
+    """
+
+    def __init__(self, target: float) -> None:
+        self.target = target
+
+    def start(self, step_size: float) -> DualAveragingState:
+        """Return the state that begins at ``step_size``."""
+        return dual_averaging.start(step_size)
+
+    def restart(self, state: DualAveragingState, step_size: float) -> DualAveragingState:
+        """Return the state that begins again at ``step_size`` after the metric has changed."""
+        return dual_averaging.start(step_size)
+
+    def tuning(self, state: DualAveragingState, adapting: Any) -> Tuning:
+        """Return the numbers of the next transition: exploring while ``adapting``, averaged afterwards."""
+        step_size = ops.exp(ops.where(adapting, state.log_step, state.log_average))
+        return Tuning(step_size, step_size)
+
+    def update(self, state: DualAveragingState, before: ChainState, after: ChainState, info: StepInfo) -> DualAveragingState:
+        """Return the state after a transition."""
+        return dual_averaging.update(state, ops.mean(info.accept_prob), self.target)

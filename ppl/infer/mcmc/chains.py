@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from ppl import ops, registry
+from ppl import ops, registry, tree
 from ppl.errors import InitializationError
-from ppl.infer.adapt import dual_averaging, step_size, windows
-from ppl.infer.adapt.dual_averaging import DualAveragingState
+from ppl.infer.adapt import step_size, windows
 from ppl.infer.mcmc.integrators import Phase, leapfrog
 from ppl.infer.mcmc.kernels import Kernel
 from ppl.infer.mcmc.progress import Progress
@@ -31,7 +29,7 @@ class RunState(NamedTuple):
 
     key: Any
     chains: ChainState
-    averaging: DualAveragingState
+    adaptation: Any
 
 
 class Draws(NamedTuple):
@@ -78,12 +76,12 @@ class Sampler:
             self.mass = self._first_mass(chains)
             first = self._first_step(chains, data)
             key = self.backend.infer.sampling_key(host_int(generator))
-            state = RunState(key, chains, dual_averaging.start(first))
+            state = RunState(key, chains, self.kernel.adaptation().start(first))
             with _interrupts() as interrupted:
                 state = self._warm_up(state, num_warmup, data, progress, interrupted)
                 pieces: list[Draws] = []
                 if not interrupted.is_set():
-                    for _, draws in self._chunks(state, num_samples, data, False, progress, interrupted):
+                    for _, draws, _ in self._chunks(state, num_samples, data, False, progress, interrupted):
                         pieces.append(draws)
                 self.interrupted = interrupted.is_set()
         return _joined(pieces) if pieces else None
@@ -177,28 +175,26 @@ class Sampler:
 
             return step_size.search(accept_prob, initial, self.kernel.target_accept_prob)
 
-    def _step(self, energy_and_gradient: Callable[..., Any]) -> Callable[..., tuple[RunState, Draws]]:
+    def _step(self, energy_and_gradient: Callable[..., Any]) -> Callable[..., tuple[RunState, tuple[Draws, Any]]]:
         """Return the transition with the adaptation of its step size: ``step(state, data, mass, adapting)``."""
         transition = self.kernel.transition(energy_and_gradient, self.num_draws)
-        target = self.kernel.target_accept_prob
+        adaptation = self.kernel.adaptation()
 
-        def step(state: RunState, data: Any, mass: Mass, adapting: Any) -> tuple[RunState, Draws]:
+        def step(state: RunState, data: Any, mass: Mass, adapting: Any) -> tuple[RunState, tuple[Draws, Any]]:
             key, key_step = random.split(state.key)
-            averaging = state.averaging
-            size = ops.exp(ops.where(adapting, averaging.log_step, averaging.log_average))
-            sizes = size + ops.zeros_like(state.chains.potential_energy)
-            chains, info = transition(key_step, state.chains, sizes, mass, data)
-            updated = dual_averaging.update(averaging, ops.mean(info.accept_prob), target)
-            averaging = DualAveragingState(*(ops.where(adapting, new, old) for new, old in zip(updated, averaging, strict=True)))
+            tuning = adaptation.tuning(state.adaptation, adapting)
+            chains, info = transition(key_step, state.chains, tuning, mass, data)
+            updated = adaptation.update(state.adaptation, state.chains, chains, info)
+            kept = tree.map(lambda new, old: ops.where(adapting, new, old), updated, state.adaptation)
             draws = Draws(
                 chains.position,
                 chains.potential_energy,
                 info.accept_prob,
                 info.num_leapfrog_steps,
                 info.divergent,
-                size,
+                tuning.step_size,
             )
-            return RunState(key, chains, averaging), draws
+            return RunState(key, chains, kept), (draws, chains.gradient)
 
         return step
 
@@ -206,44 +202,48 @@ class Sampler:
         kernel = self.kernel
         for window in windows.schedule(num_warmup):
             pieces = []
-            for following, draws in self._chunks(
+            for following, draws, gradient in self._chunks(
                 state, window.end - window.start, data, kernel.adapt_step_size, progress, interrupted
             ):
                 state = following
-                pieces.append(draws.position)
+                pieces.append((draws.position, gradient))
             if interrupted.is_set():
                 return state
             if window.slow and kernel.adapt_mass_matrix:
-                self.mass = self._estimate(pieces)
+                self.mass = self._estimate(*zip(*pieces, strict=True))
                 if kernel.adapt_step_size:
-                    size = self._search_step(state.chains, data, math.exp(float(state.averaging.log_average)))
-                    state = state._replace(averaging=dual_averaging.start(size))
+                    adaptation = self.kernel.adaptation()
+                    current = adaptation.tuning(state.adaptation, ops.array(False)).step_size
+                    size = self._search_step(state.chains, data, float(current))
+                    state = state._replace(adaptation=adaptation.restart(state.adaptation, size))
         return state
 
-    def _estimate(self, pieces: list[Any]) -> Mass:
-        """Return the metric estimated from the draws of all chains in a window."""
-        metric, dtype = self.kernel.metric, pieces[0].dtype
+    def _estimate(self, positions: Sequence[Any], gradients: Sequence[Any]) -> Mass:
+        """Return the metric estimated from what all chains visited in a window."""
+        metric, dtype = self.kernel.metric, positions[0].dtype
         with registry.using("numpy"):
-            draws = ops.astype(ops.concat(pieces), "float64")
-            mass = metric.from_inverse(metric.estimate(draws.reshape(-1, draws.shape[-1])))
+            draws, gradients = (
+                ops.astype(ops.concat(pieces), "float64").reshape(-1, self.potential.size) for pieces in (positions, gradients)
+            )
+            mass = metric.from_inverse(metric.estimate(draws, gradients))
             mass = Mass(*(ops.astype(part, dtype) for part in mass))
         return Mass(*(ops.array(part) for part in mass))
 
     def _chunks(
         self, state: RunState, total: int, data: list[Any], adapting: bool, progress: Progress, interrupted: Any
-    ) -> Iterator[tuple[RunState, Draws]]:
-        """Yield the state and the draws of one chunk after another; a chunk takes about a quarter of a second."""
+    ) -> Iterator[tuple[RunState, Draws, Any]]:
+        """Yield the state, the draws and their gradients, one chunk after another; a chunk takes about a quarter of a second."""
         done, size = 0, FIRST_CHUNK
         while done < total and not interrupted.is_set():
             count = min(size, total - done)
             began = time.perf_counter()
-            state, draws = self._advance(state, count, data, self.mass, ops.array(adapting))
+            state, (draws, gradient) = self._advance(state, count, data, self.mass, ops.array(adapting))
             elapsed = time.perf_counter() - began
             done += count
             self.num_gradients += int(draws.num_leapfrog_steps.sum())
             size = max(1, min(LARGEST_CHUNK, 2 * size, int(count * CHUNK_SECONDS / max(elapsed, 1e-6)) + 1))
             progress.update(count, draws, adapting)
-            yield state, draws
+            yield state, draws, gradient
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Any
 from ppl import ops
 from ppl.infer.mcmc.integrators import Phase, leapfrog
 from ppl.infer.mcmc.metrics import Metric
-from ppl.infer.mcmc.state import ChainState, Mass, StepInfo, Transition
+from ppl.infer.mcmc.state import ChainState, Mass, StepInfo, Transition, Tuning
 from ppl.infer.mcmc.trajectory import MAX_ENERGY_CHANGE
 from ppl.ops import control, random
 
@@ -27,21 +27,22 @@ def make_leapfrog(energy_and_gradient: Callable[..., Any], metric: Metric) -> Ca
 def make_step(
     metric: Metric, one_step: Callable[..., Phase], trajectory_length: float | None, num_steps: int | None
 ) -> Transition:
-    """Return the transition ``step(key, state, step_size, mass, data) -> (state, info)`` of all chains.
+    """Return the transition ``step(key, state, tuning, mass, data) -> (state, info)`` of all chains.
 
     :param one_step: what :func:`make_leapfrog` returns, compiled or not.
     :param trajectory_length: integration time; the number of steps follows from the step size.
     :param num_steps: the number of steps, if fixed instead.
     """
 
-    def step(key: Any, state: ChainState, step_size: Any, mass: Mass, data: Any) -> tuple[ChainState, StepInfo]:
+    def step(key: Any, state: ChainState, tuning: Tuning, mass: Mass, data: Any) -> tuple[ChainState, StepInfo]:
         """One transition: fresh momentum, leapfrogs, Metropolis correction (Neal 2011, sec. 3.2)."""
+        step_size = tuning.step_size
         key_momentum, key_accept = random.split(key)
         momentum = metric.draw(key_momentum, mass, ops.shape(state.position))
         initial_energy = state.potential_energy + metric.kinetic_energy(mass, momentum)
         count = _count(step_size, trajectory_length, num_steps)
         start = Phase(state.position, momentum, state.potential_energy, state.gradient)
-        end = control.fori_loop(0, count, lambda _, phase: one_step(phase, step_size[:, None], mass, data), start)
+        end = control.fori_loop(0, count, lambda _, phase: one_step(phase, step_size, mass, data), start)
         energy_change = end.potential_energy + metric.kinetic_energy(mass, end.momentum) - initial_energy
         energy_change = ops.where(ops.isnan(energy_change), ops.full_like(energy_change, float("inf")), energy_change)
         log_uniform = ops.log(random.open_uniform(key_accept, ops.shape(energy_change)))
@@ -61,5 +62,5 @@ def make_step(
 def _count(step_size: Any, trajectory_length: float | None, num_steps: int | None) -> Any:
     if num_steps is not None:
         return num_steps
-    steps = ops.clip(ops.ceil(trajectory_length / step_size[0]), min=1.0, max=float(MAX_LEAPFROG_STEPS))
+    steps = ops.clip(ops.ceil(trajectory_length / step_size), min=1.0, max=float(MAX_LEAPFROG_STEPS))
     return ops.astype(steps, "int32")

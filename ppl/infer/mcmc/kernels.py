@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from ppl.errors import InferenceError
+from ppl.infer.adapt.step_size import StepSizeAdaptation
 from ppl.infer.initialization import init_to_uniform
 from ppl.infer.mcmc import hmc, nuts, trajectory
 from ppl.infer.mcmc.metrics import Dense, Diagonal, Metric
@@ -73,9 +74,13 @@ class Kernel(ABC):
         self.initial_inverse_mass = given["initial_inverse_mass"]
         self.metric: Metric = Dense() if given["full_mass"] else Diagonal()
 
+    def adaptation(self) -> StepSizeAdaptation:
+        """Return what tunes the step size, and whatever else a kernel has, from one transition to the next."""
+        return StepSizeAdaptation(self.target_accept_prob)
+
     @abstractmethod
     def transition(self, energy_and_gradient: Callable[..., Any], num_draws: int) -> Transition:
-        """Return ``step(key, state, step_size, mass, data) -> (state, info)``, its repeated part compiled.
+        """Return ``step(key, state, tuning, mass, data) -> (state, info)``, its repeated part compiled.
 
         :param num_draws: how many transitions will follow, which decides whether a slow compiler pays.
         """

@@ -31,8 +31,8 @@ class Metric(ABC):
         """Return momenta of covariance ``inverse**-1``."""
 
     @abstractmethod
-    def estimate(self, draws: Any) -> Any:
-        """Return an inverse mass from ``draws`` of shape ``(n, D)``, shrunk as Stan does (reference manual, sec. 15.2)."""
+    def estimate(self, draws: Any, gradients: Any) -> Any:
+        """Return an inverse mass from ``draws`` and their gradients of shape ``(n, D)``, shrunk as Stan does (reference manual, sec. 15.2)."""
 
     def kinetic_energy(self, mass: Mass, momentum: Any) -> Any:
         """Return the kinetic energy of each chain, shape ``(C,)``."""
@@ -58,7 +58,7 @@ class Diagonal(Metric):
         """Scale standard normals by the root of the mass."""
         return mass.factor * random.normal(key, shape)
 
-    def estimate(self, draws: Any) -> Any:
+    def estimate(self, draws: Any, gradients: Any) -> Any:
         """Return shrunken sample variances."""
         count = ops.shape(draws)[0]
         return _shrink(ops.var(draws, axis=0, correction=1), count, 1.0)
@@ -84,7 +84,7 @@ class Dense(Metric):
         normals = ops.matrix_transpose(random.normal(key, shape))
         return ops.matrix_transpose(ops.solve_triangular(mass.factor, normals, transpose=True))
 
-    def estimate(self, draws: Any) -> Any:
+    def estimate(self, draws: Any, gradients: Any) -> Any:
         """Return the shrunken sample covariance."""
         count, size = ops.shape(draws)
         centred = draws - ops.mean(draws, axis=0)

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from ppl import ops
 from ppl.infer.mcmc import termination, trajectory
 from ppl.infer.mcmc.metrics import Metric
-from ppl.infer.mcmc.state import ChainState, Mass, StepInfo, Transition
+from ppl.infer.mcmc.state import ChainState, Mass, StepInfo, Transition, Tuning
 from ppl.infer.mcmc.trajectory import Subtree, Tree
 from ppl.ops import control, random
 
@@ -25,7 +25,7 @@ Doubling: TypeAlias = tuple[Tree, Any, Randomness]
 
 
 def make_step(metric: Metric, leaf: Callable[..., Subtree], max_tree_depth: int) -> Transition:
-    """Return the transition ``step(key, state, step_size, mass, data) -> (state, info)`` of all chains.
+    """Return the transition ``step(key, state, tuning, mass, data) -> (state, info)`` of all chains.
 
     :param leaf: what :func:`ppl.infer.mcmc.trajectory.make_leaf` returns, compiled or not.
     :param max_tree_depth: a trajectory has at most ``2**max_tree_depth - 1`` leapfrog steps.
@@ -78,8 +78,9 @@ def make_step(metric: Metric, leaf: Callable[..., Subtree], max_tree_depth: int)
         key, key_block = random.split(key)
         return key, _log_uniforms(key_block, ops.shape(block))
 
-    def step(key: Any, state: ChainState, step_size: Any, mass: Mass, data: Any) -> tuple[ChainState, StepInfo]:
-        """One transition of every chain; ``step_size`` has shape ``(C,)``."""
+    def step(key: Any, state: ChainState, tuning: Tuning, mass: Mass, data: Any) -> tuple[ChainState, StepInfo]:
+        """One transition of every chain."""
+        step_size = tuning.step_size + ops.zeros_like(state.potential_energy)
         key_momentum, key_tree, key_leaves, key_refill = random.split(key, 4)
         num_chains = ops.shape(state.position)[0]
         momentum = metric.draw(key_momentum, mass, ops.shape(state.position))

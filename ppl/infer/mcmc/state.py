@@ -18,12 +18,21 @@ class StepInfo(NamedTuple):
     """What one transition did, each of shape ``(C,)``.
 
     ``accept_prob``: mean Metropolis probability over the trajectory; ``num_leapfrog_steps``: gradient evaluations;
-    ``divergent``: the energy error passed :data:`ppl.infer.mcmc.trajectory.MAX_ENERGY_CHANGE`.
+    ``divergent``: the energy error passed :data:`ppl.infer.mcmc.trajectory.MAX_ENERGY_CHANGE`; ``for_adaptation``: a tuple of
+    whatever else the kernel's own adaptation reads.
     """
 
     accept_prob: Any
     num_leapfrog_steps: Any
     divergent: Any
+    for_adaptation: tuple[Any, ...] = ()
+
+
+class Tuning(NamedTuple):
+    """The numbers of a transition that adaptation finds: scalars shared by the chains."""
+
+    step_size: Any
+    trajectory_length: Any
 
 
 class Mass(NamedTuple):
@@ -33,5 +42,5 @@ class Mass(NamedTuple):
     factor: Any
 
 
-# ``step(key, state, step_size, mass, data)`` of all chains.
-Transition: TypeAlias = Callable[[Any, ChainState, Any, Mass, Any], tuple[ChainState, StepInfo]]
+# ``step(key, state, tuning, mass, data)`` of all chains.
+Transition: TypeAlias = Callable[[Any, ChainState, Tuning, Mass, Any], tuple[ChainState, StepInfo]]
