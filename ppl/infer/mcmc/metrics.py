@@ -32,7 +32,7 @@ class Metric(ABC):
 
     @abstractmethod
     def estimate(self, draws: Any, gradients: Any) -> Any:
-        """Return an inverse mass from ``draws`` and their gradients of shape ``(n, D)``, shrunk as Stan does (reference manual, sec. 15.2)."""
+        """Return an inverse mass from ``draws`` and their gradients of shape ``(n, D)``."""
 
     def kinetic_energy(self, mass: Mass, momentum: Any) -> Any:
         """Return the kinetic energy of each chain, shape ``(C,)``."""
