@@ -60,5 +60,9 @@ class InitializationError(InferenceError):
     """No point of finite log density and gradient was found to start from."""
 
 
+class CheckpointError(InferenceError):
+    """A checkpoint is missing, damaged, or of another model, data or version."""
+
+
 class PplWarning(UserWarning):
     """Root of the library's warnings."""

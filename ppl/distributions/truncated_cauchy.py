@@ -2,12 +2,10 @@
 
 import math
 
-from ppl import constraints, ops
-from ppl.distributions import validation
-from ppl.distributions.distribution import Distribution
+from ppl import ops
 from ppl.distributions.gaps import CONTINUOUS, NO_CLOSED_FORM
 from ppl.distributions.quadrature import integrate
-from ppl.distributions.truncated_normal import interval
+from ppl.distributions.truncated import Truncated
 from ppl.ops import random
 
 # Up to this ratio of width to distance the closed form of the variance cancels, and quadrature of this size is exact.
@@ -15,7 +13,7 @@ NARROW = 0.3
 NODES = 24
 
 
-class TruncatedCauchy(Distribution):
+class TruncatedCauchy(Truncated):
     r"""Cauchy variable of location :math:`\mu` and scale :math:`\sigma`, given that it lies between two bounds.
 
     .. math:: p(x) = \frac{1}{\sigma (1 + z^2) (\arctan \beta - \arctan \alpha)}, \quad z = \frac{x - \mu}{\sigma}, \;
@@ -32,28 +30,7 @@ class TruncatedCauchy(Distribution):
     -0.9371
     """
 
-    arg_constraints = {"loc": constraints.real, "scale": constraints.positive, "low": constraints.real, "high": constraints.real}
-    has_rsample = True
     gaps = {**CONTINUOUS, "entropy": NO_CLOSED_FORM}
-
-    low = None
-    high = None
-
-    def __init__(self, loc=0.0, scale=1.0, *, low=None, high=None, validate_args=None):
-        bounds = {name: bound for name, bound in (("low", low), ("high", high)) if bound is not None}
-        self.loc, self.scale, *promoted = self.promote(loc, scale, *bounds.values())
-        self.__dict__.update(zip(bounds, promoted, strict=True))
-        super().__init__(self.loc.shape, validate_args=validate_args)
-
-    def _check_parameters(self, validate_args):
-        super()._check_parameters(validate_args)
-        if self._validates and self.low is not None and self.high is not None:
-            validation.check_parameter(type(self).__name__, "high", constraints.greater_than(self.low), self.high)
-
-    @property
-    def support(self):
-        """The interval, its ends included."""
-        return interval(self.low, self.high)
 
     def _deviations(self):
         """Return each bound in scales from the location, or ``None``."""

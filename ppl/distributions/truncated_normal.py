@@ -2,11 +2,10 @@
 
 import math
 
-from ppl import constraints, ops
-from ppl.distributions import validation
-from ppl.distributions.distribution import Distribution
+from ppl import ops
 from ppl.distributions.gaps import CONTINUOUS
 from ppl.distributions.quadrature import integrate
+from ppl.distributions.truncated import Truncated
 from ppl.ops import random
 
 # Beyond so many deviations, or so large an exponent, a part of an integral is below rounding; the nodes suffice for the rest.
@@ -19,7 +18,7 @@ DEPTH = 24
 NEWTON_STEPS = 4
 
 
-class TruncatedNormal(Distribution):
+class TruncatedNormal(Truncated):
     r"""Normal variable of mean :math:`\mu` and standard deviation :math:`\sigma`, given that it lies between two bounds.
 
     .. math:: p(x) = \frac{\phi(z)}{\sigma (\Phi(\beta) - \Phi(\alpha))}, \quad z = \frac{x - \mu}{\sigma}, \;
@@ -38,28 +37,7 @@ class TruncatedNormal(Distribution):
     -0.2029
     """
 
-    arg_constraints = {"loc": constraints.real, "scale": constraints.positive, "low": constraints.real, "high": constraints.real}
-    has_rsample = True
     gaps = CONTINUOUS
-
-    low = None
-    high = None
-
-    def __init__(self, loc=0.0, scale=1.0, *, low=None, high=None, validate_args=None):
-        bounds = {name: bound for name, bound in (("low", low), ("high", high)) if bound is not None}
-        self.loc, self.scale, *promoted = self.promote(loc, scale, *bounds.values())
-        self.__dict__.update(zip(bounds, promoted, strict=True))
-        super().__init__(self.loc.shape, validate_args=validate_args)
-
-    def _check_parameters(self, validate_args):
-        super()._check_parameters(validate_args)
-        if self._validates and self.low is not None and self.high is not None:
-            validation.check_parameter(type(self).__name__, "high", constraints.greater_than(self.low), self.high)
-
-    @property
-    def support(self):
-        """The interval, its ends included."""
-        return interval(self.low, self.high)
 
     @property
     def mean(self):
@@ -105,13 +83,6 @@ class TruncatedNormal(Distribution):
         frame = _Frame(self)
         mass, first, second = frame.masses(frame.length, (0, 1, 2))
         return ops.log(self.scale * mass) + (frame.near * first + 0.5 * second) / mass
-
-
-def interval(low, high):
-    """Return the constraint to lie between two bounds, of which each may be ``None``."""
-    if low is None:
-        return constraints.real if high is None else constraints.less_than_eq(high)
-    return constraints.greater_than_eq(low) if high is None else constraints.interval(low, high)
 
 
 class _Frame:

@@ -6,13 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ppl.errors import HandlerError
-from ppl.handlers.messenger import Handler
-from ppl.handlers.names import MissedNames, values_of
+from ppl.handlers.names import NamesSites, values_of
 from ppl.handlers.trace_struct import Trace
 from ppl.typing import Message
 
 
-class condition(Handler):
+class condition(NamesSites):
     """Fix sample sites to data: ``condition(model, {"x": 1.0})`` makes ``x`` an observed site.
 
     :param data: a dict from site name to value, or a :class:`Trace` whose values are taken.
@@ -34,20 +33,11 @@ class condition(Handler):
             raise HandlerError("condition needs data, a dict or a Trace from site name to value; got None")
         super().__init__(fn)
         self.data = values_of(data)
-        self._missed = MissedNames("condition", self.data, strict=not isinstance(data, Trace))
-
-    def __enter__(self) -> condition:
-        self._missed.enter()
-        return super().__enter__()
-
-    def __exit__(self, kind: Any, error: Any, traceback: Any) -> bool | None:
-        super().__exit__(kind, error, traceback)
-        self._missed.leave(kind)
-        return None
+        self.expect(() if isinstance(data, Trace) else self.data, to="condition")
 
     def on_sample(self, message: Message) -> None:
         """Observe the site if it has data and is not observed already."""
         name = message["name"]
-        self._missed.see(name)
+        self.met.add(name)
         if name in self.data and not message["is_observed"]:
             message["value"], message["is_observed"] = self.data[name], True

@@ -7,13 +7,12 @@ from typing import Any
 
 from ppl import ops
 from ppl.errors import HandlerError
-from ppl.handlers.messenger import Handler
-from ppl.handlers.names import MissedNames, values_of
+from ppl.handlers.names import NamesSites, values_of
 from ppl.handlers.trace_struct import Trace
 from ppl.typing import Message
 
 
-class do(Handler):
+class do(NamesSites):
     """Set sample sites to values, as if the model had them written in place of the sites.
 
     :param data: a dict from site name to value, or a :class:`Trace` whose values are taken.
@@ -37,22 +36,12 @@ class do(Handler):
             raise HandlerError("do needs data, a dict or a Trace from site name to value; got None")
         super().__init__(fn)
         self.data = values_of(data)
-        self._missed = MissedNames("do", self.data, strict=not isinstance(data, Trace))
-
-    def __enter__(self) -> do:
-        self._missed.enter()
-        super().__enter__()
-        return self
-
-    def __exit__(self, kind: Any, error: Any, traceback: Any) -> bool | None:
-        super().__exit__(kind, error, traceback)
-        self._missed.leave(kind)
-        return None
+        self.expect(() if isinstance(data, Trace) else self.data, to="do")
 
     def on_sample(self, message: Message) -> None:
         """Give the site its value and hide it from everything further out."""
         name = message["name"]
-        self._missed.see(name)
+        self.met.add(name)
         if name in self.data:
             value = self.data[name]
             message["value"] = value if ops.is_array(value) else ops.array(value)

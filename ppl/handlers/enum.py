@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +9,7 @@ from ppl import ops
 from ppl.errors import GapError, HandlerError, PlateCollision, ShapeError, SiteError
 from ppl.handlers import shapes
 from ppl.handlers.allocator import DimAllocator
-from ppl.handlers.messenger import Handler
+from ppl.handlers.entry import PerEntry
 from ppl.runtime import draw, is_distribution, is_validation_enabled
 from ppl.typing import Message
 
@@ -27,7 +26,7 @@ class _Run:
         return shapes.table(self.sites, "Trace Shapes:", None)
 
 
-class enum(Handler):
+class enum(PerEntry):
     """Give each latent site marked ``infer={"enumerate": "parallel"}`` all values of its support at once.
 
     :param first_available_dim: the rightmost batch dimension, negative, that no plate uses; it and those to its left are given
@@ -62,44 +61,19 @@ class enum(Handler):
             )
         super().__init__(fn)
         self.first_available_dim = first_available_dim
-        self._runs: list[_Run] = []
 
-    def __enter__(self) -> enum:
-        self._runs.append(_Run(self.first_available_dim))
-        super().__enter__()
-        return self
+    def begin(self) -> None:
+        """Begin a run."""
+        self._run = _Run(self.first_available_dim)
 
-    def __exit__(self, kind: Any, error: Any, traceback: Any) -> bool | None:
-        self._runs.pop()
-        return super().__exit__(kind, error, traceback)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self.fn is None:
-            return super().__call__(*args, **kwargs)
-        # A copy for each run, so that threads which share the handler do not share what it has given.
-        with self._fresh():
-            return self.fn(*args, **kwargs)
-
-    def bind(self, fn: Callable[..., Any]) -> Callable[..., Any]:
-        """Return ``fn`` running under a handler like this one."""
-        return enum(fn, self.first_available_dim)
-
-    def _fresh(self) -> enum:
-        fresh = copy.copy(self)
-        fresh._runs = []
-        return fresh
-
-    def reset(self) -> None:
-        """Begin the run anew."""
-        if self._runs:
-            self._runs[-1] = _Run(self.first_available_dim)
+    reset = begin
 
     def on_sample(self, message: Message) -> None:
         """Check the dimensions of the site, name their owners, and enumerate the site if it is marked."""
         fn = message["fn"]
         if not is_distribution(fn):
             return
-        run = self._runs[-1]
+        run = self._run
         if is_validation_enabled() and not message["infer"].get("_deterministic"):
             self._check(run, message, tuple(fn.batch_shape))
         # A replayed site brings the metadata of another trace, which stays as it is.
@@ -114,7 +88,7 @@ class enum(Handler):
 
     def after_sample(self, message: Message) -> None:
         """Note which enumerated dimensions the value of the site has."""
-        fn, infer, run = message["fn"], message["infer"], self._runs[-1]
+        fn, infer, run = message["fn"], message["infer"], self._run
         if not is_distribution(fn):
             return
         if message["is_observed"]:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from ppl import ops
 from ppl.errors import PlateCollision, PlateError
-from ppl.handlers.messenger import Handler
+from ppl.handlers.entry import PerEntry
 from ppl.runtime import STACK, is_distribution
 from ppl.typing import Message
 
@@ -38,7 +38,7 @@ def _check_dim(name: str, dim: Any) -> None:
         raise PlateError(f"plate {name!r} got dim={dim!r}; expected a negative int, counted from the right, or None; try dim=-1")
 
 
-class IndepMessenger(Handler):
+class IndepMessenger(PerEntry):
     """Declares the sites inside as independent along a batch dimension, or from step to step.
 
     :param name: a name for messages and for matching models and guides.
@@ -49,49 +49,56 @@ class IndepMessenger(Handler):
     Distributions at the sites inside are expanded to ``size`` along ``dim`` where their batch shape broadcasts.
     """
 
+    frame: CondIndepStackFrame
+
     def __init__(self, name: str | None = None, size: int | None = None, dim: int | None = None, device: Any = None) -> None:
         super().__init__()
         _check_dim(name or "", dim)
         self.name = name or ""
         self.size = size
-        self.dim = dim
         self.device = device
         self.counter = 0
         self._requested_dim = dim
-        self._vectorized = True
+        self._latest_dim = dim
         self._length = size
-        self._frames: list[CondIndepStackFrame] = []
-        self._indices: Any = None
+        # The elements of a minibatch, else ``None``.
+        self._chosen: Any = None
+
+    @property
+    def dim(self) -> int | None:
+        """The batch dimension here; outside of any entry that of the latest one, or the one that was asked for."""
+        entry = self.entry()
+        return self._latest_dim if entry is None else entry.frame.dim
 
     @property
     def indices(self) -> Any:
         """The indices of the elements, a 1-d integer array; ``None`` for a plate without a size."""
-        if self._indices is None and self.size is not None:
-            indices = ops.arange(0, self.size)
-            self._indices = indices if self.device is None else ops.to_device(indices, self.device)
-        return self._indices
+        if self._chosen is not None or self.size is None:
+            return self._chosen
+        # Made anew each time, since the next entry may be under another backend, or inside a trace.
+        indices = ops.arange(0, self.size)
+        return indices if self.device is None else ops.to_device(indices, self.device)
 
     def next_context(self) -> None:
         """Count one step of a sequential plate."""
         self.counter += 1
 
-    def __enter__(self) -> Any:
-        dim = self._claim() if self._vectorized else None
-        self.dim = dim
-        self._frames.append(CondIndepStackFrame(self.name, dim, self._length, self.counter, self.size))
-        super().__enter__()
-        return self
+    def begin(self) -> None:
+        """Choose the dimension of this entry."""
+        dim = self._claim()
+        self.frame = CondIndepStackFrame(self.name, dim, self._length, self.counter, self.size)
 
-    def __exit__(self, kind: Any, error: Any, traceback: Any) -> bool | None:
-        self._frames.pop()
-        return super().__exit__(kind, error, traceback)
+    def __enter__(self) -> Any:
+        super().__enter__()
+        self._latest_dim = self.dim
+        return self
 
     def _claim(self) -> int:
         taken = {}
         for handler in STACK.get():
-            if isinstance(handler, IndepMessenger) and handler._frames:
-                frame = handler._frames[-1]
-                if handler is self or frame.name == self.name:
+            if isinstance(handler, IndepMessenger):
+                frame = handler.frame
+                if frame.name == self.name:
                     raise PlateCollision(
                         f"plate {self.name!r} is entered twice; expected each plate once around a site; try another name for "
                         f"the inner one"
@@ -113,7 +120,7 @@ class IndepMessenger(Handler):
 
     def process_message(self, message: Message) -> None:
         """Add this frame to the message and expand the distribution of a sample site."""
-        frame = self._frames[-1]
+        frame = self.frame
         message["cond_indep_stack"] = (frame, *message["cond_indep_stack"])
         if message["type"] == "sample" and frame.dim is not None and frame.size is not None:
             fn = message["fn"]

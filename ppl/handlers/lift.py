@@ -6,13 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ppl.errors import HandlerError, SiteError
-from ppl.handlers.messenger import Handler
-from ppl.handlers.names import MissedNames
+from ppl.handlers.names import NamesSites
 from ppl.runtime import is_distribution
 from ppl.typing import Message
 
 
-class lift(Handler):
+class lift(NamesSites):
     """Make param sites sample sites: ``lift(model, {"s": dist.Exponential(0.3)})``.
 
     :param prior: a distribution for every parameter, or a dict from name to distribution; others stay parameters. A function
@@ -39,22 +38,12 @@ class lift(Handler):
             raise HandlerError(f"lift needs distributions, or one, as prior; {', '.join(wrong)} is none")
         super().__init__(fn)
         self.prior = dict(prior) if isinstance(prior, Mapping) else prior
-        self._missed = MissedNames("lift", self.prior if isinstance(self.prior, dict) else {})
-
-    def __enter__(self) -> lift:
-        self._missed.enter()
-        super().__enter__()
-        return self
-
-    def __exit__(self, kind: Any, error: Any, traceback: Any) -> bool | None:
-        super().__exit__(kind, error, traceback)
-        self._missed.leave(kind)
-        return None
+        self.expect(self.prior if isinstance(self.prior, dict) else (), to="lift")
 
     def on_param(self, message: Message) -> None:
         """Turn the site into a sample site of its prior."""
         name = message["name"]
-        self._missed.see(name)
+        self.met.add(name)
         prior = self.prior.get(name) if isinstance(self.prior, dict) else self.prior
         if prior is None:
             return

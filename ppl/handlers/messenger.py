@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from contextvars import ContextVar
 from types import MethodType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 from ppl.errors import HandlerError
 from ppl.runtime import STACK
 from ppl.typing import Message
 
 Hook = Callable[[Any, Message], Any]
+
+# The handler whose function is about to run, which alone may be entered with one.
+_CALLED: ContextVar[Any] = ContextVar("ppl_called_handler", default=None)
 
 
 class Messenger:
@@ -87,7 +91,33 @@ class Messenger:
     def reset(self) -> None:
         """Forget the state of an unfinished run; called when a model is left at a site and run again."""
 
+    def abandon(self) -> None:
+        """Release what is held; called when a handler further out is left and this one never was."""
+
+    def check_entry(self) -> None:
+        """Raise if this handler is entered as a context manager although it has a function to run.
+
+        :raises HandlerError: if so.
+        """
+        if self.fn is None or type(self).__call__ is not Messenger.__call__:
+            return
+        called = _CALLED.get()
+        _CALLED.set(None)
+        if called is not self:
+            self.refuse_entry()
+
+    def refuse_entry(self) -> NoReturn:
+        """Raise the error of a handler that got both a function and a context.
+
+        :raises HandlerError: always.
+        """
+        raise HandlerError(
+            f"{type(self).__name__} got a function and is entered as a context manager; expected one of the two; try to "
+            "call it, or to make it without the function"
+        )
+
     def __enter__(self) -> Any:
+        self.check_entry()
         STACK.set((*STACK.get(), self))
         return self
 
@@ -100,6 +130,8 @@ class Messenger:
         for position in range(len(stack) - 1, -1, -1):
             if stack[position] is self:
                 STACK.set(stack[:position])
+                for handler in reversed(stack[position + 1 :]):
+                    handler.abandon()
                 break
         return None
 
@@ -111,6 +143,7 @@ class Messenger:
                     f"got {len(args)} positional and {len(kwargs)} keyword arguments"
                 )
             return self.bind(args[0])
+        _CALLED.set(self)
         with self:
             return self.fn(*args, **kwargs)
 

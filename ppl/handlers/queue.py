@@ -36,7 +36,8 @@ def queue(
         :func:`enum_extend`, one for each value of a discrete site.
     :param escape_fn: from partial trace and message to whether the site must be extended; by default :func:`discrete_escape`.
     :param num_samples: passed to ``extend_fn``.
-    :raises HandlerError: if the queue is missing or empty, or if no run was complete after ``max_tries``.
+    :raises HandlerError: if the queue is missing or empty, if no run was complete after ``max_tries``, or if it is entered as a
+        context manager.
 
     Calling it until the queue is empty enumerates the discrete sites in sequence.
 
@@ -56,40 +57,53 @@ def queue(
     """
     if queue is None:
         raise HandlerError("queue needs queue, an object with put and get that holds partial traces; got None")
-    if fn is None:
-        return functools.partial(
-            _queued, queue=queue, max_tries=max_tries, extend_fn=extend_fn, escape_fn=escape_fn, num_samples=num_samples
-        )
-    return _queued(fn, queue, max_tries, extend_fn, escape_fn, num_samples)
+    decorate = _Queue(queue, max_tries, extend_fn, escape_fn, num_samples)
+    return decorate if fn is None else decorate(fn)
 
 
-def _queued(
-    fn: Callable[..., Any],
-    queue: Any,
-    max_tries: int | None,
-    extend_fn: Callable[..., list[Trace]] | None,
-    escape_fn: Callable[[Trace, Message], bool] | None,
-    num_samples: int | None,
-) -> Callable[..., Any]:
-    tries = MAX_TRIES if max_tries is None else max_tries
-    extend, leaves_at = extend_fn or enum_extend, escape_fn or discrete_escape
+class _Queue:
+    """Decorates models; a block of code cannot be run again, so it is no context manager."""
 
-    @functools.wraps(fn)
-    def run(*args: Any, **kwargs: Any) -> Any:
-        for _ in range(tries):
-            partial = _next(queue)
-            try:
-                with trace() as recorder:
-                    followed = replay(escape(fn, functools.partial(leaves_at, partial)), trace=partial)
-                    recorder.trace.add_node("_INPUT", name="_INPUT", type="args", args=args, kwargs=kwargs)
-                    return followed(*args, **kwargs)
-            except NonlocalExit as left:
-                left.reset_stack()
-                for extended in extend(partial, left.site, num_samples=num_samples):
-                    queue.put(extended)
-        raise HandlerError(f"queue found no complete trace in {tries} tries; expected one; try a larger max_tries")
+    def __init__(
+        self,
+        queue: Any,
+        max_tries: int | None,
+        extend_fn: Callable[..., list[Trace]] | None,
+        escape_fn: Callable[[Trace, Message], bool] | None,
+        num_samples: int | None,
+    ) -> None:
+        self.queue = queue
+        self.tries = MAX_TRIES if max_tries is None else max_tries
+        self.extend = extend_fn or enum_extend
+        self.leaves_at = escape_fn or discrete_escape
+        self.num_samples = num_samples
 
-    return run
+    def __enter__(self) -> None:
+        raise HandlerError("queue runs a function many times, got a block of code; try handlers.queue(fn, queue=...)")
+
+    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
+        """Never reached, but looked up before."""
+
+    def __call__(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        if not callable(fn):
+            raise HandlerError(f"queue wraps a function, got {type(fn).__name__}; pass its other arguments by keyword")
+
+        @functools.wraps(fn)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            for _ in range(self.tries):
+                partial = _next(self.queue)
+                try:
+                    with trace() as recorder:
+                        followed = replay(escape(fn, functools.partial(self.leaves_at, partial)), trace=partial)
+                        recorder.trace.add_node("_INPUT", name="_INPUT", type="args", args=args, kwargs=kwargs)
+                        return followed(*args, **kwargs)
+                except NonlocalExit as left:
+                    left.reset_stack()
+                    for extended in self.extend(partial, left.site, num_samples=self.num_samples):
+                        self.queue.put(extended)
+            raise HandlerError(f"queue found no complete trace in {self.tries} tries; expected one; try a larger max_tries")
+
+        return run
 
 
 def _next(queue: Any) -> Trace:

@@ -10,7 +10,7 @@ from ppl import ops
 from ppl.distributions import Delta
 from ppl.errors import HandlerError
 from ppl.handlers.messenger import Handler
-from ppl.handlers.names import MissedNames
+from ppl.handlers.names import NamesSites
 from ppl.typing import Message
 
 Strategy = Callable[[Message], tuple[Any, Any]]
@@ -20,7 +20,7 @@ Config = Mapping[str, Strategy] | Callable[[Message], Strategy | None]
 _APPLYING: ContextVar[tuple[Handler, ...]] = ContextVar("ppl_reparam_applying", default=())
 
 
-class reparam(Handler):
+class reparam(NamesSites):
     """Let strategies rewrite sample sites: ``reparam(model, {"x": LocScaleReparam(0.0)})``.
 
     :param config: a dict from site name to strategy, or a function of the message that returns a strategy or ``None``.
@@ -54,17 +54,7 @@ class reparam(Handler):
             )
         super().__init__(fn)
         self.config: Config = dict(config) if isinstance(config, Mapping) else config
-        self._missed = MissedNames("the config of reparam", self.config if isinstance(self.config, Mapping) else {})
-
-    def __enter__(self) -> reparam:
-        self._missed.enter()
-        super().__enter__()
-        return self
-
-    def __exit__(self, kind: Any, error: Any, traceback: Any) -> bool | None:
-        super().__exit__(kind, error, traceback)
-        self._missed.leave(kind)
-        return None
+        self.expect(self.config if isinstance(self.config, Mapping) else (), to="the config of reparam")
 
     def on_sample(self, message: Message) -> None:
         """Apply the strategy of the site, if it has one."""
@@ -87,7 +77,7 @@ class reparam(Handler):
 
     def _strategy(self, message: Message) -> Strategy | None:
         if isinstance(self.config, Mapping):
-            self._missed.see(message["name"])
+            self.met.add(message["name"])
             return self.config.get(message["name"])
         if any(handler is self for handler in _APPLYING.get()) or message["infer"].get("_deterministic"):
             return None

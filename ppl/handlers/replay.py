@@ -6,13 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ppl.errors import HandlerError, SiteError
-from ppl.handlers.messenger import Handler
-from ppl.handlers.names import MissedNames
+from ppl.handlers.names import NamesSites
 from ppl.handlers.trace_struct import Trace
 from ppl.typing import Message
 
 
-class replay(Handler):
+class replay(NamesSites):
     """Run with the sampled values, and the plate indices, of a trace.
 
     :param trace: a :class:`Trace`; sites that it lacks are drawn afresh.
@@ -41,23 +40,12 @@ class replay(Handler):
         super().__init__(fn)
         self.trace = trace
         self.params = params
-        latent = () if trace is None else trace.stochastic_nodes
-        self._missed = MissedNames("replay", latent, alike=True)
-
-    def __enter__(self) -> replay:
-        self._missed.enter()
-        super().__enter__()
-        return self
-
-    def __exit__(self, kind: Any, error: Any, traceback: Any) -> bool | None:
-        super().__exit__(kind, error, traceback)
-        self._missed.leave(kind)
-        return None
+        self.expect(() if trace is None else trace.stochastic_nodes, to="replay", alike=True)
 
     def on_sample(self, message: Message) -> None:
         """Take the value and the inference metadata of the earlier site."""
         node = self._earlier(message)
-        self._missed.see(message["name"])
+        self.met.add(message["name"])
         if node is not None and not message["is_observed"]:
             message["done"], message["value"], message["infer"] = True, node["value"], node["infer"]
 

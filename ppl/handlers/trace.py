@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import copy
+import os
+import sys
 from collections.abc import Callable
+from types import CodeType, FrameType
 from typing import Any
 
 from ppl.errors import HandlerError
 from ppl.handlers.messenger import Handler
 from ppl.handlers.trace_struct import Trace
 from ppl.typing import Message
+
+# What the names of this library's files begin with, and how many calls lie between postprocess_message and that of ppl.sample.
+_LIBRARY = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
+_DEPTH = 3
 
 
 def identify_dense_edges(trace: Trace) -> None:
@@ -37,6 +44,13 @@ def _independent(first: Message, second: Message) -> bool:
     return any(a.name == b.name and a.counter != b.counter for a, b in pairs)
 
 
+def _outside(frame: FrameType | None) -> FrameType | None:
+    """Return ``frame``, or the nearest one further out that runs no code of this library."""
+    while frame is not None and frame.f_code.co_filename.startswith(_LIBRARY):
+        frame = frame.f_back
+    return frame
+
+
 class trace(Handler):
     """Record the sites of a run: ``trace(model).get_trace(x)`` returns a :class:`Trace`.
 
@@ -59,15 +73,23 @@ class trace(Handler):
         super().__init__(fn)
         self.graph_type = graph_type or "flat"
         self.param_only = bool(param_only)
+        self._begin()
+
+    def _begin(self) -> None:
         self.trace = Trace(self.graph_type)
+        self._code: CodeType | None = None
+        self._offsets: dict[str, int] = {}
 
     def __enter__(self) -> trace:
-        self.trace = Trace(self.graph_type)
+        if self.fn is not None:
+            self.refuse_entry()
+        self._begin()
         super().__enter__()
         return self
 
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> bool | None:
         super().__exit__(kind, error, traceback)
+        self._code = None
         if self.graph_type == "dense" and kind is None:
             identify_dense_edges(self.trace)
         return None
@@ -75,17 +97,23 @@ class trace(Handler):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.fn is None:
             return super().__call__(*args, **kwargs)
-        with self:
-            nodes = self.trace.nodes
-            nodes["_INPUT"] = {"type": "args", "name": "_INPUT", "args": args, "kwargs": kwargs}
-            value = self.fn(*args, **kwargs)
-            nodes["_RETURN"] = {"type": "return", "name": "_RETURN", "value": value}
+        # A run records into a handler of its own, so that threads may share this one.
+        run = copy.copy(self)
+        run.fn = None
+        try:
+            with run:
+                nodes = run.trace.nodes
+                nodes["_INPUT"] = {"type": "args", "name": "_INPUT", "args": args, "kwargs": kwargs}
+                value = self.fn(*args, **kwargs)
+                nodes["_RETURN"] = {"type": "return", "name": "_RETURN", "value": value}
+        finally:
+            self.trace = run.trace
         return value
 
     def bind(self, fn: Callable[..., Any]) -> Callable[..., Any]:
         """Return ``fn`` recorded by a handler like this one."""
         bound = copy.copy(self)
-        bound.trace = Trace(self.graph_type)
+        bound._begin()
         bound._wrap(fn)
         return bound
 
@@ -98,13 +126,15 @@ class trace(Handler):
             if args or kwargs:
                 raise HandlerError("get_trace got arguments, but trace wraps no function; try handlers.trace(fn).get_trace(...)")
             return self.trace.copy()
-        self(*args, **kwargs)
-        return self.trace
+        bound = copy.copy(self)
+        bound(*args, **kwargs)
+        self.trace = bound.trace
+        return bound.trace
 
     def reset(self) -> None:
         """Begin the record anew."""
         recorded = self.trace.nodes.get("_INPUT")
-        self.trace = Trace(self.graph_type)
+        self._begin()
         if recorded is not None:
             self.trace.nodes["_INPUT"] = recorded
 
@@ -112,4 +142,22 @@ class trace(Handler):
         """Record the site."""
         if self.param_only and message["type"] != "param":
             return
-        self.trace.record(message["name"], message.copy())
+        try:
+            frame = sys._getframe(_DEPTH)
+        except ValueError:
+            frame = sys._getframe()
+        # Written out, and for the commonest case (the function that met the last site meets this one), since every site pays.
+        offset = frame.f_lasti if frame.f_code is self._code else self._elsewhere(frame)
+        name, nodes = message["name"], self.trace.nodes
+        if name in nodes:
+            self.trace.check_recurrence(name, message, (self._code, offset) if self._code else None)
+        nodes[name] = message.copy()
+        self._offsets[name] = offset
+
+    def _elsewhere(self, frame: FrameType) -> int:
+        """Take note of the code outside this library that meets sites now, and return the offset of its instruction."""
+        outside = _outside(frame) or frame
+        if outside.f_code is not self._code:
+            self._code = outside.f_code
+            self._offsets = self.trace.places_in(self._code)
+        return outside.f_lasti

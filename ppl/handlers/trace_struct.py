@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from types import CodeType
 from typing import Any
 
 from ppl.errors import DuplicateSite, HandlerError, SiteError
@@ -10,6 +11,8 @@ from ppl.handlers import density, packed, shapes
 from ppl.typing import Message
 
 SiteFilter = Callable[[str, Message], bool]
+# The code that met a site and the offset of its instruction: enough to find the line, and nothing that keeps arrays alive.
+Place = tuple[CodeType, int]
 
 
 def _every_site(name: str, site: Message) -> bool:
@@ -36,9 +39,14 @@ class Trace:
             raise HandlerError(f"unknown graph_type {graph_type!r}; expected 'flat' or 'dense'")
         self.graph_type = graph_type
         self.nodes: dict[str, Message] = {}
+        self._places: list[tuple[CodeType, dict[str, int]]] = []
         self._edges: dict[tuple[str, str], None] = {}
         self.plate_to_symbol = packed.Symbols()
         self.symbol_to_dim: dict[str, int] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Code does not pickle; a copy elsewhere has no use for the places.
+        return {**vars(self), "_places": []}
 
     def __contains__(self, name: object) -> bool:
         return name in self.nodes
@@ -73,10 +81,24 @@ class Trace:
 
     def record(self, name: str, node: Message) -> None:
         """Record a site without copying its node."""
-        known = self.nodes.get(name)
-        if known is not None and not _may_recur(known, node):
-            raise DuplicateSite(_duplicate(name, known, node))
+        if name in self.nodes:
+            self.check_recurrence(name, node)
         self.nodes[name] = node
+
+    def check_recurrence(self, name: str, node: Message, place: Place | None = None) -> None:
+        """Raise ``DuplicateSite`` unless the recorded site ``name`` may come again as ``node``, met at ``place``."""
+        known = self.nodes[name]
+        if not _may_recur(known, node):
+            found = ((code, met[name]) for code, met in self._places if name in met)
+            raise DuplicateSite(_duplicate(name, (known, next(found, None)), (node, place)))
+
+    def places_in(self, code: CodeType) -> dict[str, int]:
+        """Return a dict to be filled with the sites that ``code`` meets from now on and the offsets of their instructions."""
+        for known, met in self._places:
+            if known is code:
+                return met
+        self._places.append((code, {}))
+        return self._places[-1][1]
 
     def add_edge(self, site1: str, site2: str) -> None:
         """Add an edge from ``site1`` to ``site2``; unknown names become empty nodes."""
@@ -92,12 +114,15 @@ class Trace:
         if site_name not in self.nodes:
             raise SiteError(f"the trace has no site {site_name!r} to remove; it has {', '.join(map(repr, self.nodes))}")
         del self.nodes[site_name]
+        for _, met in self._places:
+            met.pop(site_name, None)
         self._edges = {edge: None for edge in self._edges if site_name not in edge}
 
     def copy(self) -> Trace:
         """Return a trace with the same nodes and edges; adding to one leaves the other as it was."""
         other = type(self)(self.graph_type)
         other.nodes = dict(self.nodes)
+        other._places = [(code, dict(met)) for code, met in self._places]
         other._edges = dict(self._edges)
         other.plate_to_symbol = packed.Symbols(self.plate_to_symbol)
         other.symbol_to_dim = dict(self.symbol_to_dim)
@@ -235,21 +260,26 @@ def _may_recur(known: Message, node: Message) -> bool:
     return node["type"] not in ("sample", "args", "return")
 
 
-def _duplicate(name: str, known: Message, node: Message) -> str:
-    if known["type"] != node["type"]:
+def _duplicate(name: str, first: tuple[Message, Place | None], second: tuple[Message, Place | None]) -> str:
+    kind, other = first[0]["type"], second[0]["type"]
+    if kind != other:
         return (
-            f"site {name!r} is a {known['type']} site first ({known.get('fn')!r}) and a {node['type']} site later "
-            f"({node.get('fn')!r}); "
+            f"site {name!r} is a {kind} site first ({_describe(*first)}) and a {other} site later ({_describe(*second)}); "
             "expected one type for a name; try another name for one of them"
         )
     return (
-        f"two {node['type']} sites are called {name!r}: first {_describe(known)}, then {_describe(node)}; expected distinct "
-        f"names; "
+        f"two {other} sites are called {name!r}: first {_describe(*first)}, then {_describe(*second)}; expected distinct names; "
         f"try ppl.plate for independent repetitions, ppl.markov with names such as f'{name}_{{t}}' for a sequence, or a name "
         f"scope"
     )
 
 
-def _describe(node: Message) -> str:
+def _describe(node: Message, place: Place | None) -> str:
     plates = ", ".join(frame.name for frame in node.get("cond_indep_stack", ()))
-    return f"{node.get('fn')!r}" + (f" in plate {plates}" if plates else "")
+    return f"{node.get('fn')!r}" + (f" in plate {plates}" if plates else "") + (f" at {_line(*place)}" if place else "")
+
+
+def _line(code: CodeType, offset: int) -> str:
+    """Return file and line of the instruction at ``offset``."""
+    lines = (line for start, end, line in code.co_lines() if start <= offset < end and line is not None)
+    return f"{code.co_filename}:{next(lines, code.co_firstlineno)}"

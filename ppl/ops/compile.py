@@ -23,3 +23,18 @@ def compile(fn, *example, horizon=None):
     >>> float(cube(ops.array(3.0)))
     27.0
     """
+
+
+@dispatched("compile")
+def differentiable(fn):
+    """Return ``fn`` compiled as by :func:`compile`, such that derivatives pass through the compiled function.
+
+    On torch ``backward`` reaches the arguments that require gradients, through a recorded program of their gradient. A function
+    that draws random numbers uses the same draws for value and gradient; on torch it runs uncompiled if its result is no scalar,
+    and has no second derivatives by ``backward`` if it is one. On jax each call of such a function takes a key of the stream.
+
+    >>> from ppl import ops
+    >>> cube = ops.compile.differentiable(lambda x: x**3)
+    >>> float(cube(ops.array(2.0))), float(ops.autodiff.grad(cube)(ops.array(2.0)))
+    (8.0, 12.0)
+    """

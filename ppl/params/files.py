@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import json
 import os
@@ -18,7 +19,7 @@ from ppl.errors import ParamError
 
 FORMAT = "ppl.param_store"
 SCHEMA = 1
-_KEYS = {"format", "schema", "constraints", "devices"}
+_KEYS = {"format", "schema", "constraints", "devices", "sha256"}
 
 
 def describe(name: str, constraint: Any, to_numpy: Callable[[Any], Any]) -> Any:
@@ -85,6 +86,7 @@ def write(
         "constraints": json.dumps(header),
         "devices": json.dumps(devices),
     }
+    metadata["sha256"] = _digest(arrays, metadata)
     path = os.fspath(filename)
     content = to_bytes(dict(arrays), metadata=metadata)
     descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(os.path.abspath(path)), prefix=".ppl-")
@@ -95,6 +97,16 @@ def write(
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+def _digest(arrays: Mapping[str, Any], metadata: Mapping[str, str]) -> str:
+    """Return the checksum of everything that a file says."""
+    digest = hashlib.sha256("".join(f"{key}={metadata[key]}\n" for key in sorted(_KEYS - {"sha256"})).encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def read(filename: str | PathLike[str]) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
@@ -129,4 +141,6 @@ def read(filename: str | PathLike[str]) -> tuple[dict[str, Any], dict[str, Any],
         )
     if not complete:
         raise ParamError(f"{path!r} is damaged: its header and its arrays name different parameters")
+    if _digest(arrays, metadata) != metadata["sha256"]:
+        raise ParamError(f"{path!r} is damaged: its checksum is not that of its contents; try another copy of the file")
     return arrays, header, devices

@@ -7,7 +7,8 @@ from typing import Any
 
 from ppl import ops
 from ppl.errors import PlateError
-from ppl.handlers.indep import IndepMessenger
+from ppl.handlers.indep import CondIndepStackFrame, IndepMessenger
+from ppl.handlers.messenger import Handler
 from ppl.ops import autodiff, random
 from ppl.runtime import STACK, apply_stack, new_message
 from ppl.typing import Message
@@ -96,21 +97,19 @@ class plate(IndepMessenger):
                 f"earlier run or a "
                 f"handler; expected shape ({count},); try the same subsample_size in both"
             )
-        self._indices = value if self.device is None else ops.to_device(value, self.device)
+        self._chosen = value if self.device is None else ops.to_device(value, self.device)
         self._factor = size / count
 
     def __enter__(self) -> Any:
-        self._vectorized = True
         super().__enter__()
         return self.indices
 
     def __iter__(self) -> Iterator[Any]:
         if self.size is None:
             raise PlateError(f"plate {self.name!r} is used as a loop without a size; expected ppl.plate({self.name!r}, size)")
-        steps = range(self.size) if self._indices is None else [int(index) for index in ops.to_numpy(self._indices)]
-        for step in steps:
-            self.next_context()
-            with _Step(self):
+        steps = range(self.size) if self._chosen is None else [int(index) for index in ops.to_numpy(self._chosen)]
+        for counter, step in enumerate(steps, self.counter + 1):
+            with _Step(self, counter):
                 yield step
 
     def process_message(self, message: Message) -> None:
@@ -122,7 +121,7 @@ class plate(IndepMessenger):
     def after_param(self, message: Message) -> None:
         """Index a parameter's batch dimension by the indices of a minibatch."""
         event_dim = message["kwargs"].get("event_dim")
-        dim = self._frames[-1].dim
+        dim = self.frame.dim
         if event_dim is None or dim is None or self.subsample_size == self.size:
             return
         value = message["value"]
@@ -135,21 +134,21 @@ class plate(IndepMessenger):
                 f"event_dim={event_dim}), whose "
                 f"size is {self.size}; expected {self.size}, or 1 to share it"
             )
-        message["value"] = ops.take(value, self._indices, axis=axis)
+        message["value"] = ops.take(value, self._chosen, axis=axis)
 
 
 class _Step:
     """One step of a plate used as a loop."""
 
-    def __init__(self, owner: plate) -> None:
-        self.owner = owner
+    def __init__(self, loop: plate, counter: int) -> None:
+        self.entry = loop.fresh()
+        self.entry.frame = CondIndepStackFrame(loop.name, None, loop._length, counter, loop.size)
 
     def __enter__(self) -> None:
-        self.owner._vectorized = False
-        IndepMessenger.__enter__(self.owner)
+        Handler.__enter__(self.entry)
 
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
-        self.owner.__exit__(kind, error, traceback)
+        Handler.__exit__(self.entry, kind, error, traceback)
 
 
 def _count(name: str, what: str, value: Any) -> int | None:

@@ -118,6 +118,12 @@ def test_vjp(backend):
     assert_close(second, X * [1.0, 10.0, 100.0], "gradient")
 
 
+def test_vjp_of_one_argument(backend):
+    _, pullback = autodiff.vjp(lambda x: x**3, ops.array(X))
+    (found,) = pullback(ops.array([1.0, 10.0, 100.0]))
+    assert_close(found, 3 * X**2 * [1.0, 10.0, 100.0], "gradient")
+
+
 def test_jacobian(backend):
     found = autodiff.jacobian(lambda x: ops.matmul(ops.array(MATRIX), x**2))(ops.array(X))
     assert_close(found, MATRIX * 2 * X, "gradient")

@@ -195,7 +195,18 @@ def test_integers_and_booleans_flow_through(backend):
 
 
 def test_every_declared_function_is_tested():
-    assert declared_functions("compile") == ("compile",)
+    assert declared_functions("compile") == ("compile", "differentiable")
+
+
+def test_derivatives_pass_through_a_differentiable_function(backend):
+    product = compile.differentiable(lambda x, tree: (x**2 * tree["y"]).sum())
+    x, y = np.array([1.0, 2.0]), np.array([3.0, 5.0])
+    for _ in range(3):
+        assert_close(product(ops.array(x), {"y": ops.array(y)}), 23.0)
+        value, (in_x, in_tree) = autodiff.value_and_grad(product, (0, 1))(ops.array(x), {"y": ops.array(y)})
+        assert_close(value, 23.0)
+        assert_close(in_x, 2 * x * y)
+        assert_close(in_tree["y"], x**2)
 
 
 def test_arguments_that_are_one_array_in_the_example_are_two_later(backend):

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 import ppl
 from ppl import distributions as dist
 from ppl import handlers, ops, registry, runtime
-from ppl.errors import HandlerError
 
 pytestmark = pytest.mark.strict
 
@@ -388,44 +387,3 @@ def test_broadcast_agrees_with_the_plates(backend, program):
     same(values(plain), values(broadcast))
     for name in values(plain):
         assert tuple(plain.nodes[name]["fn"].batch_shape) == tuple(broadcast.nodes[name]["fn"].batch_shape)
-
-
-@pytest.mark.parametrize("name", WRAPPERS)
-def test_each_handler_is_a_call_a_decorator_and_a_context(backend, name):
-    def model():
-        rate = ppl.param("rate", 2.0)
-        ppl.sample("s0", dist.Normal(0.0, rate))
-        with ppl.plate("rows", 2):
-            return ppl.sample("y", dist.Normal(0.0, 1.0), obs=ops.zeros(2))
-
-    def outcome(trace):
-        return [
-            (key, node["type"], node["is_observed"], node["scale"], node["mask"], sorted(node["infer"]))
-            for key, node in trace.nodes.items()
-            if node["type"] in ("sample", "param")
-        ]
-
-    make = WRAPPERS[name]
-    with handlers.trace() as context, make():
-        model()
-    decorated = make()(model)
-    assert decorated.__name__ == "model"
-    keyword = {
-        "block": {"hide": ["s0"]},
-        "condition": {"data": {}},
-        "do": {"data": {}},
-        "escape": {"escape_fn": lambda site: False},
-        "infer_config": {"config_fn": lambda site: {"seen": True}},
-        "lift": {"prior": {}},
-        "mask": {"mask": False},
-        "replay": {"params": {}},
-        "scale": {"scale": 2.0},
-        "seed": {"rng_seed": 3},
-        "substitute": {"data": {}},
-    }.get(name, {})
-    called = getattr(handlers, name)(model, **keyword)
-    assert outcome(context.trace) == outcome(handlers.trace(decorated).get_trace())
-    assert outcome(context.trace) == outcome(handlers.trace(called).get_trace())
-    with pytest.raises(HandlerError):
-        make()(1, 2)
-    assert not runtime.am_i_wrapped()

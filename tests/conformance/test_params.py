@@ -1,5 +1,6 @@
 """Parameters and their store: constraints, shapes, files, backends."""
 
+import hashlib
 import importlib.util
 import json
 import pickle
@@ -282,7 +283,11 @@ def header(**changes):
         "constraints": json.dumps({"a": "real"}),
         "devices": json.dumps({"a": "cpu"}),
     }
-    return {**metadata, **changes}
+    metadata.update(changes)
+    # The checksum of what DAMAGED saves: one parameter, two ones.
+    text = "".join(f"{key}={metadata[key]}\n" for key in ("constraints", "devices", "format", "schema"))
+    content = text.encode() + b"a <f8 (2,)\n" + numpy.ones(2).tobytes()
+    return {**metadata, "sha256": hashlib.sha256(content).hexdigest()}
 
 
 DAMAGED = {
@@ -327,6 +332,21 @@ def test_a_truncated_file_is_refused_whole(backend, length, tmp_path):
     store.save(path)
     path.write_bytes(path.read_bytes()[:length])
     with pytest.raises(ParamError, match="not a readable param file"):
+        store.load(path)
+    assert set(store) == set(INITIAL)
+
+
+@pytest.mark.parametrize("place", ["data", "header"])
+def test_a_changed_byte_is_noticed(backend, place, tmp_path):
+    store = ppl.get_param_store()
+    fill(store)
+    path = tmp_path / "params.save"
+    store.save(path)
+    content = bytearray(path.read_bytes())
+    position = len(content) - 3 if place == "data" else content.index(b"cpu")
+    content[position] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ParamError, match="its checksum is not that of its contents"):
         store.load(path)
     assert set(store) == set(INITIAL)
 

@@ -5,6 +5,7 @@ import re
 
 import numpy
 import pytest
+from generated_models import sparing
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -53,6 +54,16 @@ def test_a_sequential_plate_is_a_loop_of_independent_steps(backend):
     frames = [trace.nodes[f"x{i}"]["cond_indep_stack"][0] for i in range(3)]
     assert [frame.counter for frame in frames] == [1, 2, 3]
     assert not any(frame.vectorized for frame in frames)
+
+
+def test_two_loops_over_one_plate_have_the_same_steps(backend):
+    def model():
+        rows = ppl.plate("rows", 2)
+        first = [ppl.sample(f"x{i}", dist.Normal(0.0, 1.0)) for i in rows]
+        return [ppl.sample(f"y{i}", dist.Normal(first[i], 1.0)) for i in rows]
+
+    # The second loop depends on the first step by step; steps of one plate are independent of each other.
+    assert handlers.trace(model, graph_type="dense").get_trace().edges == [("x0", "y0"), ("x1", "y1")]
 
 
 def test_nested_plates_take_free_dims_from_the_right(backend):
@@ -110,9 +121,18 @@ def test_a_plate_without_a_size_only_declares(backend):
         list(ppl.plate("data"))
 
 
+@st.composite
+def nests(draw):
+    """Sizes of plates, and an event shape."""
+    sizes, events = (st.just(3), st.just([2])) if sparing() else (st.integers(1, 3), st.sampled_from([[], [2], [1]]))
+    return draw(st.lists(sizes, min_size=1, max_size=3)), draw(events)
+
+
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(sizes=st.lists(st.integers(1, 3), min_size=1, max_size=3), event=st.lists(st.integers(1, 2), max_size=1))
-def test_shapes_and_densities_of_any_nest(backend, sizes, event):
+@given(nest=nests())
+def test_shapes_and_densities_of_any_nest(backend, nest):
+    sizes, event = nest
+
     def model():
         with_plates = [ppl.plate(f"p{i}", size, dim=-1 - i) for i, size in enumerate(sizes)]
         for plate in with_plates:
@@ -344,6 +364,20 @@ def test_a_replayed_minibatch_of_another_size_is_refused(backend):
     trace = trace_of(model, 3)
     with pytest.raises(PlateError, match=r"plate 'rows' has a subsample of 4, but its indices have shape \(3,\)"):
         handlers.replay(model, trace=trace)(4)
+
+
+@pytest.mark.backends("jax")
+def test_indices_of_a_trace_do_not_leak_out_of_it(backend):
+    import jax
+
+    rows = ppl.plate("rows", 3)
+
+    def total():
+        with rows as indices:
+            return ops.sum(indices)
+
+    assert number(jax.jit(total)()) == number(total()) == 3.0
+    numpy.testing.assert_array_equal(host(rows.indices), numpy.arange(3))
 
 
 @pytest.mark.backends("jax")

@@ -265,9 +265,7 @@ def test_threads_do_not_see_each_other(backend):
             trace = handlers.trace(handlers.seed(model, rng_seed=seed)).get_trace()
             results[name, seed] = trace.nodes["_RETURN"]["value"], runtime.am_i_wrapped()
 
-    jobs = [("numpy", 1), (backend, 2)]
-    if backend != "torch":  # whose native distributions draw from one generator a process
-        jobs.append((backend, 3))
+    jobs = [("numpy", 1), (backend, 2), (backend, 3)]
     alone, together = {}, {}
     for job in jobs:
         run(*job, alone, threading.Barrier(1))

@@ -2,13 +2,16 @@
 
 import sys
 import threading
+from contextlib import ExitStack
 
 import numpy
 import pytest
+from generated_models import sparing
 
 import ppl
 from ppl import distributions as dist
 from ppl import handlers, ops, primitives, runtime
+from ppl.contrib.autoname import name_count, scope
 from ppl.ops import random
 
 pytestmark = pytest.mark.strict
@@ -60,15 +63,30 @@ FAMILIES = {
 }
 
 
+def families():
+    # A draw on jax depends on its key alone, whatever the family, and each family takes a second to compile.
+    return ("normal", "categorical") if sparing() else tuple(FAMILIES)
+
+
 def model():
     """Every way to draw: each kind of family, a minibatch, a function, and a draw outside any site."""
-    drawn = [float(host(ppl.sample(name, make()))) for name, make in FAMILIES.items()]
+    drawn = [float(host(ppl.sample(name, FAMILIES[name]()))) for name in families()]
     with ppl.plate("rows", 20, subsample_size=5) as rows:
         drawn.extend(host(rows).tolist())
         drawn.extend(host(ppl.sample("x", dist.Exponential(1.0))).tolist())
     drawn.append(float(host(ppl.sample("function", lambda: dist.Laplace(0.0, 1.0).sample()))))
     drawn.append(float(host(dist.Uniform(0.0, 1.0).sample())))
     return drawn
+
+
+def under(name, run):
+    """Return ``run`` made to run under the backend of that name."""
+
+    def job():
+        with ppl.pyro_backend(name):
+            return run()
+
+    return job
 
 
 def job(name, seed):
@@ -107,8 +125,8 @@ def test_the_outer_stream_stands_after_scopes_that_overlapped(backend):
 def test_a_scope_draws_the_same_whatever_happens_to_the_stream_outside(backend):
     def noisy():
         found = []
-        for make in FAMILIES.values():
-            found.append(float(host(make().sample())))
+        for name in families():
+            found.append(float(host(FAMILIES[name]().sample())))
             thread = threading.Thread(target=disturb)
             thread.start()
             thread.join()
@@ -120,7 +138,7 @@ def test_a_scope_draws_the_same_whatever_happens_to_the_stream_outside(backend):
             random.normal(None, (3,))
 
     with random.scope(5):
-        quiet = [float(host(make().sample())) for make in FAMILIES.values()]
+        quiet = [float(host(FAMILIES[name]().sample())) for name in families()]
     with random.scope(5):
         assert noisy() == quiet
 
@@ -177,6 +195,121 @@ def test_a_handler_shared_by_threads_keeps_their_runs_apart(backend):
             return [shared() for _ in range(3)]
 
     assert together([run] * 4) == [run()] * 4
+
+
+def uses_of_a_plate(plate, meet):
+    """Return three runs over one plate: inside another plate, alone, and as a loop."""
+
+    def entered(*outer):
+        found = []
+        for _ in range(3):
+            with ExitStack() as around, handlers.trace() as recorder:
+                for other in outer:
+                    around.enter_context(other)
+                with plate as indices:
+                    meet()
+                    ppl.sample("x", dist.Normal(0.0, 1.0))
+                    found.append((plate.dim, ops.is_array(indices), frames_and_shape(recorder)))
+                    meet()
+        return found
+
+    def looped():
+        found = []
+        for step in plate:
+            meet()
+            with handlers.trace() as recorder:
+                ppl.sample("x", dist.Normal(0.0, 1.0))
+            found.append((step, plate.dim, frames_and_shape(recorder)))
+            meet()
+        return found
+
+    def frames_and_shape(recorder):
+        node = recorder.trace.nodes["x"]
+        return [tuple(frame) for frame in node["cond_indep_stack"]], tuple(ops.shape(node["value"]))
+
+    return [lambda: entered(ppl.plate("outer", 2)), entered, looped]
+
+
+def test_a_plate_shared_by_threads_keeps_their_entries_apart(backend):
+    def jobs(meet):
+        nested, alone, looped = uses_of_a_plate(ppl.plate("rows", 3), meet)
+        return [under(backend, nested), under(backend, alone), under(backend, looped), under("numpy", alone)]
+
+    # Each has entered before any draws, and all have drawn before one leaves.
+    barrier = threading.Barrier(4)
+    expected = [run() for run in jobs(lambda: None)]
+    assert together(jobs(lambda: barrier.wait(60))) == expected
+    outer, rows = ("outer", -1, 2, 0, 2), ("rows", -2, 3, 0, 3)
+    assert expected[0] == [(-2, True, ([outer, rows], (3, 2)))] * 3
+    assert expected[1] == [(-1, True, ([("rows", -1, 3, 0, 3)], (3,)))] * 3
+    assert expected[2] == [(step, None, ([("rows", None, 3, step + 1, 3)], ())) for step in range(3)]
+
+
+@pytest.mark.parametrize("name", ["enum", "seed"])
+def test_a_context_shared_by_threads_keeps_their_entries_apart(backend, name):
+    make = {"enum": lambda: handlers.enum(first_available_dim=-1), "seed": lambda: handlers.seed(rng_seed=3)}[name]
+
+    def jobs(shared, meet):
+        def sites(count):
+            def run():
+                found = []
+                for _ in range(3):
+                    with shared:
+                        meet()
+                        for index in range(count):
+                            drawn = ppl.sample(f"x{index}", dist.Bernoulli(0.5), infer={"enumerate": "parallel"})
+                            found.append(host(drawn).tolist())
+                        meet()
+                return found
+
+            return run
+
+        return [under(backend, sites(count)) for count in (1, 2, 3)]
+
+    barrier = threading.Barrier(3)
+    expected = [run() for run in jobs(make(), lambda: None)]
+    assert together(jobs(make(), lambda: barrier.wait(60))) == expected
+    assert expected[2][:3] == expected[2][3:6] == expected[2][6:]
+    if name == "enum":
+        assert expected[2][:3] == [[0, 1], [[0], [1]], [[[0]], [[1]]]]
+
+
+def test_a_recorder_shared_by_threads_keeps_their_traces_apart(backend):
+    def model(names, meet):
+        for name in names:
+            meet()
+            ppl.sample(name, dist.Normal(0.0, 1.0))
+
+    barrier = threading.Barrier(2)
+    recorder = handlers.trace(model)
+
+    def job(prefix):
+        names = [f"{prefix}{index}" for index in range(5)]
+        run = under(backend, lambda: list(recorder.get_trace(names, lambda: barrier.wait(60)).stochastic_nodes))
+        return run, names
+
+    jobs = [job("a"), job("b")]
+    assert together([run for run, _ in jobs]) == [names for _, names in jobs]
+
+
+def test_a_scope_shared_by_threads_keeps_their_prefixes_apart(backend):
+    shared = scope(prefix="inner")
+
+    def job(prefix, meet):
+        def run():
+            with handlers.trace() as recorder, scope(prefix=prefix), name_count(), shared:
+                meet()
+                ppl.sample("x", dist.Normal(0.0, 1.0))
+                meet()
+                with shared:
+                    ppl.sample("y", dist.Normal(0.0, 1.0))
+            return list(recorder.trace.stochastic_nodes)
+
+        return under(backend, run)
+
+    barrier = threading.Barrier(2)
+    found = together([job(prefix, lambda: barrier.wait(60)) for prefix in ("a", "b")])
+    assert found == [[f"{prefix}/inner/x", f"{prefix}/inner/inner/y"] for prefix in ("a", "b")]
 
 
 def test_switches_of_validation_do_not_see_each_other(backend):

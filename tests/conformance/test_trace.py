@@ -256,3 +256,10 @@ def test_each_run_is_a_new_trace(backend):
     second = traced.get_trace(0.0)
     assert first is not second
     assert first.stochastic_nodes == second.stochastic_nodes
+
+
+def test_a_recorder_of_a_function_is_no_context(backend):
+    recorder = handlers.trace(lambda: ppl.sample("x", dist.Normal(0.0, 1.0)))
+    with pytest.raises(HandlerError, match="got a function and is entered as a context manager"), recorder:
+        pass
+    assert list(recorder.get_trace().stochastic_nodes) == ["x"]

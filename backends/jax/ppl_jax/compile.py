@@ -5,7 +5,8 @@ import warnings
 
 import jax
 
-from ppl.errors import PplWarning
+from ppl.errors import PplWarning, RandomKeyError
+from ppl_jax import random
 
 
 def compile(fn, *example, horizon=None):
@@ -28,5 +29,29 @@ def compile(fn, *example, horizon=None):
         name = getattr(fn, "__name__", type(fn).__name__)
         warnings.warn(f"{name} runs uncompiled on jax: {reason}", PplWarning, stacklevel=2)
         return fn(*args, **kwargs)
+
+    return call
+
+
+def differentiable(fn):
+    """Return the compiled function; one that draws without a key gets one as a hidden argument."""
+    draws = False
+
+    def keyed(key, *args):
+        with random.scope(key):
+            return fn(*args)
+
+    keyed.__name__ = getattr(fn, "__name__", type(fn).__name__)
+    plain, drawing = compile(fn), compile(keyed)
+
+    @functools.wraps(fn)
+    def call(*args):
+        nonlocal draws
+        if not draws:
+            try:
+                return plain(*args)
+            except RandomKeyError:
+                draws = True
+        return drawing(random.next_key(), *args)
 
     return call

@@ -13,5 +13,5 @@ def with_parameters(module, values):
     return module
 
 
-def use_parameters(module, values, overwrite):
+def use_parameters(module, values, taken):
     return module

@@ -131,7 +131,7 @@ def vjp(fn, *primals):
     def pull(cotangent):
         cotangent = tree.map(lambda given, out: floating(given).to(out.dtype).expand(out.shape), cotangent, result)
         gradients = pullback(cotangent)
-        return _released(gradients if len(primals) > 1 else (gradients,))
+        return _released(gradients)
 
     return _released(result), pull
 

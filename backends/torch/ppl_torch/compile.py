@@ -5,6 +5,7 @@ the calls to come repay it, the graph goes on through ``torch.compile``. Whether
 sizes, never from a clock: compiled code rounds differently, so a decision by the clock would make equal runs differ.
 """
 
+import contextvars
 import functools
 import threading
 import warnings
@@ -13,10 +14,11 @@ import torch
 from torch import Tensor
 
 from ppl import tree
-from ppl.errors import PplWarning
-from ppl_torch import graph
+from ppl.errors import BackendError, PplWarning
+from ppl_torch import graph, random
+from ppl_torch.autodiff import value_and_grad
 from ppl_torch.convert import tensor
-from ppl_torch.tracing import inside_transform
+from ppl_torch.tracing import inside_transform, transform
 
 # Seconds on one CPU core: one call of a small operator, one element of its result; and what torch.compile takes.
 DISPATCH, ELEMENT = 3e-6, 1e-9
@@ -50,6 +52,39 @@ def compile(fn, *example, horizon=None):
     if example and not inside_transform():
         program(example, *_inputs(example))
     return run
+
+
+def differentiable(fn):
+    plain, programs = compile(fn), {}
+
+    @functools.wraps(fn, updated=())
+    def run(*args):
+        if not torch.is_grad_enabled() or inside_transform():
+            return plain(*args)
+        leaves = tree.leaves(args)
+        if any(isinstance(leaf, Tensor) and not _has_storage(leaf) for leaf in leaves):
+            return fn(*args)
+        wanted = tuple(place for place, leaf in enumerate(leaves) if isinstance(leaf, Tensor) and leaf.requires_grad)
+        if not wanted:
+            return plain(*args)
+        inputs, signature = _inputs(args)
+        found = programs.get((wanted, signature))
+        if found is None:
+            with _lock:
+                found = programs.get((wanted, signature)) or _Gradient(fn, args, inputs, wanted)
+                programs[wanted, signature] = found
+        return found(args, inputs, [leaves[place] for place in wanted])
+
+    return run
+
+
+def _has_storage(leaf):
+    """Return whether a tensor is one of numbers: those of a user's own torch.func transforms stand for others."""
+    try:
+        leaf.untyped_storage()
+    except NotImplementedError:
+        return False
+    return True
 
 
 def _inputs(args):
@@ -90,7 +125,7 @@ class _Program:
         # With a horizon the choice is made at once; without one, when as much has been spent as compiling would have cost.
         self.patience = self.price / self.seconds if work else float("inf")
         if horizon is not None:
-            self.patience = 0 if self.seconds * horizon >= 2 * self.price else float("inf")
+            self.patience = 0 if self.seconds * horizon >= self.price else float("inf")
 
     def _record(self, args, inputs):
         template, whole = [], tree.leaves(args)
@@ -142,6 +177,118 @@ class _Program:
             _warn(f"compile: {self.name!r} stays a recorded graph, because the results of torch.compile differ from it")
             return
         self.run, self.stage = compiled, "compiled"
+
+
+class _Gradient:
+    """One function at one signature with its gradient in the leaves at the places ``wanted`` of its arguments.
+
+    A scalar result and its gradient come from one program (``pair``), so that both see the same draws. Other results come from
+    one program and their gradients, given cotangents, from another (``value`` and ``pullback``).
+    """
+
+    def __init__(self, fn, args, inputs, wanted):
+        self.fn, self.wanted = fn, wanted
+        self.pair = self.value = self.pullback = None
+        self.compiled = False
+        arrays = [leaf for leaf in tree.leaves(args) if isinstance(leaf, Tensor)]
+        with random.scope(0):  # what this run draws must not be missing from the streams
+            result = fn(*tree.map(lambda leaf: leaf.detach() if isinstance(leaf, Tensor) else leaf, args))
+        outputs = [tensor(leaf) for leaf in tree.leaves(result)]
+        # A recording would lose the gradients of what the function captures.
+        captures = any(x.requires_grad for x in outputs)
+        if captures or any(x.is_complex() for x in (*outputs, *arrays)) or not any(x.is_floating_point() for x in outputs):
+            return
+        self.result = tree.map(lambda leaf: "*", result)
+        self.floating = [place for place, x in enumerate(outputs) if x.is_floating_point()]
+        if len(outputs) == 1 and outputs[0].ndim == 0:
+            self.pair = self._program(self._value_and_gradient, args, inputs)
+            self.compiled = self.pair.stage != "function"
+        else:
+            self.value = self._program(fn, args, inputs)
+            if self.value.stage != "function" and not self.value.random:
+                cotangents = [torch.ones_like(outputs[place]) for place in self.floating]
+                self.pullback = self._program(self._pull, (cotangents, *args), [*cotangents, *inputs])
+                self.compiled = self.pullback.stage != "function"
+
+    def _program(self, fn, args, inputs):
+        named = functools.partial(fn)
+        named.__name__ = getattr(self.fn, "__name__", type(self.fn).__name__)
+        return _Program(named, args, inputs, None)
+
+    def _outputs(self, args, chosen):
+        leaves = tree.leaves(args)
+        for place, leaf in zip(self.wanted, chosen, strict=True):
+            leaves[place] = leaf
+        return tree.leaves(self.fn(*tree.unflatten(args, leaves)))
+
+    def _chosen(self, args):
+        leaves = tree.leaves(args)
+        return [leaves[place] for place in self.wanted]
+
+    def _value_and_gradient(self, *args):
+        value, gradients = value_and_grad(lambda chosen: self._outputs(args, chosen)[0])(self._chosen(args))
+        return (value, *gradients)
+
+    def _pull(self, cotangents, *args):
+        def floating(*chosen):
+            outputs = self._outputs(args, chosen)
+            return [tensor(outputs[place]) for place in self.floating]
+
+        with transform():
+            return torch.func.vjp(floating, *self._chosen(args))[1](cotangents)
+
+    def __call__(self, args, inputs, chosen):
+        if not self.compiled:
+            return self.fn(*args)
+        outputs = _Recorded.apply(self, args, inputs, *chosen)
+        if self.result == "*":
+            return outputs[0]
+        return tree.unflatten(self.result, list(outputs))
+
+    def differentiate(self, args, cotangents):
+        """Return the gradients by the function itself, such that they have gradients in turn."""
+        if self.pair is not None and self.pair.random:
+            raise BackendError(
+                f"{self.pair.name!r} draws random numbers and has no second derivatives as a compiled function, whose draws are "
+                "gone; expected backward without create_graph; try the function itself, or ops.autodiff.hessian"
+            )
+        with torch.enable_grad():
+            # Views, because one of the leaves may depend on another: what flows through that is not this function's.
+            chosen = [leaf.view_as(leaf) for leaf in self._chosen(args)]
+            outputs = self._outputs(args, chosen)
+            pairs = [(tensor(outputs[place]), given) for place, given in zip(self.floating, cotangents, strict=True)]
+            outputs, cotangents = zip(*(pair for pair in pairs if pair[0].requires_grad), strict=True)
+            return torch.autograd.grad(outputs, chosen, cotangents, create_graph=True, allow_unused=True, materialize_grads=True)
+
+
+class _Recorded(torch.autograd.Function):
+    """Joins the programs of a :class:`_Gradient` as one operation of torch's."""
+
+    @staticmethod
+    def forward(ctx, programs, args, inputs, *chosen):
+        # A backward pass on a GPU runs on a thread of its own, which knows no active backend.
+        ctx.programs, ctx.args, ctx.context = programs, args, contextvars.copy_context()
+        if programs.pair is not None:
+            value, *gradients = programs.pair(args, inputs)
+            ctx.save_for_backward(*gradients)
+            return (value.detach(),)
+        outputs = [leaf.detach() for leaf in tree.leaves(programs.value(args, inputs))]
+        ctx.save_for_backward(*inputs)
+        ctx.mark_non_differentiable(*(x for x in outputs if not x.is_floating_point()))
+        return tuple(outputs)
+
+    @staticmethod
+    def backward(ctx, *cotangents):
+        programs = ctx.programs
+        cotangents = [cotangents[place] for place in programs.floating]
+        if torch.is_grad_enabled():
+            gradients = ctx.context.run(programs.differentiate, ctx.args, cotangents)
+        elif programs.pair is not None:
+            gradients = [cotangents[0] * gradient for gradient in ctx.saved_tensors]
+        else:
+            inputs = [*cotangents, *ctx.saved_tensors]
+            gradients = ctx.context.run(programs.pullback, (cotangents, *ctx.args), inputs)
+        return None, None, None, *gradients
 
 
 def _agree(found, expected):

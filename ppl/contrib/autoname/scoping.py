@@ -7,12 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 from ppl.errors import HandlerError
-from ppl.handlers.messenger import Handler
+from ppl.handlers.entry import PerEntry
 from ppl.runtime import STACK
 from ppl.typing import Message
 
 
-class NameCountMessenger(Handler):
+class NameCountMessenger(PerEntry):
     """Appends ``__`` and a counter to each name of a sample site, and of a scope, that comes again within a run.
 
     >>> import ppl
@@ -28,10 +28,9 @@ class NameCountMessenger(Handler):
         super().__init__(fn)
         self._counts: dict[tuple[str, str], int] = {}
 
-    def __enter__(self) -> NameCountMessenger:
+    def begin(self) -> None:
+        """Count anew."""
         self._counts = {}
-        super().__enter__()
-        return self
 
     def reset(self) -> None:
         """Count anew."""
@@ -48,7 +47,7 @@ class NameCountMessenger(Handler):
         message["name"] += self.counted("site", message["name"])
 
 
-class ScopeMessenger(Handler):
+class ScopeMessenger(PerEntry):
     """Puts ``prefix`` and a slash before the names of the sample sites inside.
 
     :param prefix: a string; a decorated function lends its own name by default.
@@ -69,14 +68,16 @@ class ScopeMessenger(Handler):
         super().__init__()
         self.prefix = prefix
         self.inner = bool(inner)
-        self._entered = ""
+        self._path = ""
 
-    def __enter__(self) -> ScopeMessenger:
+    def begin(self) -> None:
+        """Find the prefix of this entry.
+
+        :raises HandlerError: if there is none.
+        """
         if self.prefix is None:
             raise HandlerError("scope has no prefix; expected one, or a function to take the name of; try scope(prefix='name')")
-        self._entered = self.prefix + ("" if self.inner else self._suffix(self.prefix))
-        super().__enter__()
-        return self
+        self._path = self.prefix + ("" if self.inner else self._suffix(self.prefix))
 
     @staticmethod
     def _suffix(prefix: str) -> str:
@@ -86,7 +87,7 @@ class ScopeMessenger(Handler):
             if isinstance(handler, NameCountMessenger):
                 return handler.counted("scope", "/".join(reversed(path)))
             if isinstance(handler, ScopeMessenger):
-                path.append(handler._entered)
+                path.append(handler._path)
         return ""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -108,7 +109,7 @@ class ScopeMessenger(Handler):
 
     def on_sample(self, message: Message) -> None:
         """Prefix the name of the site."""
-        message["name"] = f"{self._entered}/{message['name']}"
+        message["name"] = f"{self._path}/{message['name']}"
 
 
 def scope(fn: Callable[..., Any] | None = None, prefix: str | None = None, inner: bool | None = None) -> Any:

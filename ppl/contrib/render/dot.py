@@ -17,7 +17,7 @@ STYLES = {
 
 
 def quote(name: str) -> str:
-    r"""Return ``name`` as a quoted identifier; a label then shows it as it is.
+    r"""Return ``name`` as a quoted identifier.
 
     >>> from ppl.contrib.render import dot
     >>> print(dot.quote('a"b'))
@@ -25,6 +25,16 @@ def quote(name: str) -> str:
     """
     plain = name.replace("\\", "\\\\").replace('"', '\\"')
     return '"' + plain.replace("\r", "").replace("\n", "\\n") + '"'
+
+
+def label(text: str) -> str:
+    """Return ``text`` as a quoted label, which shows it as it is: in labels Graphviz reads character references, as HTML does.
+
+    >>> from ppl.contrib.render import dot
+    >>> print(dot.label("a &lt; b"))
+    "a &amp;lt; b"
+    """
+    return quote(text.replace("&", "&amp;"))
 
 
 def text(structure: Structure, render_distributions: bool = False) -> str:
@@ -38,11 +48,11 @@ def text(structure: Structure, render_distributions: bool = False) -> str:
 
 
 def _write(box: Box, lines: list[str], indent: str, numbers: count[int]) -> None:
-    lines += [f"{indent}{quote(node.name)} [label={quote(node.name)}, {STYLES[node.kind]}];" for node in box.nodes]
+    lines += [f"{indent}{quote(node.name)} [label={label(node.name)}, {STYLES[node.kind]}];" for node in box.nodes]
     for inner in box.boxes.values():
-        label = "" if inner.plate is None else inner.plate.label
+        shown = "" if inner.plate is None else inner.plate.label
         lines.append(f"{indent}subgraph cluster_{next(numbers)} {{")
-        lines.append(f"{indent}    label={quote(label)}; labeljust=r; labelloc=b;")
+        lines.append(f"{indent}    label={label(shown)}; labeljust=r; labelloc=b;")
         _write(inner, lines, f"{indent}    ", numbers)
         lines.append(f"{indent}}}")
 
@@ -52,5 +62,5 @@ def _legend(structure: Structure) -> str:
     while name in structure.nodes:
         name += "_"
     # Each line ends with the escape that sets it flush left.
-    lines = "".join(quote(line)[1:-1] + "\\l" for line in descriptions(structure))
+    lines = "".join(label(line)[1:-1] + "\\l" for line in "\n".join(descriptions(structure)).splitlines())
     return f'    {quote(name)} [label="{lines}", shape=plaintext];'
