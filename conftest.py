@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import os
 import random
 
 import hypothesis
@@ -42,6 +43,11 @@ def pytest_configure(config):
         # The suite compiles thousands of programs and runs each for microseconds: compiling must be cheap.
         jax.config.update("jax_disable_most_optimizations", True)
         jax.config.update("jax_platforms", config.getoption("--device"))
+    if "torch" in chosen and "PYTEST_XDIST_WORKER" in os.environ:
+        import torch
+
+        # Each worker has a core: more threads would wait for each other.
+        torch.set_num_threads(1)
     if "torch" in chosen and config.getoption("--device") == "cuda":
         import torch
 

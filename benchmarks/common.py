@@ -46,7 +46,10 @@ class Contestant(NamedTuple):
 
 
 class Row(NamedTuple):
-    """What one contestant measured; ``error`` alone is set where it could not run."""
+    """What one contestant measured; ``error`` alone is set where it could not run.
+
+    ``moments``: means and standard deviations of each quantity over the warm run's draws.
+    """
 
     name: str
     version: str = ""
@@ -56,10 +59,16 @@ class Row(NamedTuple):
     ess: float = float("nan")
     gradients: float = float("nan")
     error: str = ""
+    cold_ess: float = float("nan")
+    moments: Mapping[str, tuple] = {}
 
     @property
     def ess_per_s(self):
         return self.ess / self.warm_s
+
+    @property
+    def cold_ess_per_s(self):
+        return self.cold_ess / self.cold_s
 
     @property
     def us_per_gradient(self):
@@ -104,12 +113,13 @@ def work(contestant: Contestant, settings: Settings, launched: float, result: pa
     before = time.time()
     fit = contestant.load(settings)
     import_s = time.time() - before
-    fit(1)
+    cold_draws, _ = fit(1)
     cold_s = time.time() - launched
     before = time.time()
     draws, gradients = fit(2)
     warm_s = time.time() - before
     numpy.savez(result.with_suffix(".npz"), **draws)
+    numpy.savez(result.with_suffix(".cold.npz"), **cold_draws)
     if callable(gradients):
         gradients = gradients()
     version = getattr(sys.modules[contestant.library], "__version__", "")
@@ -117,15 +127,21 @@ def work(contestant: Contestant, settings: Settings, launched: float, result: pa
     result.with_suffix(".json").write_text(json.dumps(found))
 
 
-def run(name: str, contestant: Contestant, settings: Settings, timeout: float, derive: Callable | None) -> Row:
-    """Measure one contestant in a process of its own."""
+def run(
+    name: str, contestant: Contestant, settings: Settings, timeout: float, derive: Callable | None, extra: tuple[str, ...] = ()
+) -> Row:
+    """Measure one contestant in a process of its own.
+
+    :param extra: more of the command line that the process starts with, such as which model it is about.
+    """
     missing = [library for library in (contestant.library, contestant.arrays) if importlib.util.find_spec(library) is None]
     if missing:
         return Row(name, error=f"not installed: {', '.join(missing)}")
     with tempfile.TemporaryDirectory() as folder:
         result = pathlib.Path(folder) / "result"
         lengths = ["--num-samples", settings.num_samples, "--warmup", settings.warmup, "--chains", settings.chains]
-        command = [sys.executable, sys.argv[0], "--worker", name, "--result", result, *lengths, "--launched", repr(time.time())]
+        command = [sys.executable, sys.argv[0], "--worker", name, "--result", result, *lengths, *extra]
+        command += ["--launched", repr(time.time())]
         try:
             done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=timeout, check=False)
         except subprocess.TimeoutExpired:
@@ -134,9 +150,16 @@ def run(name: str, contestant: Contestant, settings: Settings, timeout: float, d
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
             return Row(name, error=f"failed: {last[:150]}")
         found = json.loads(result.with_suffix(".json").read_text())
-        with numpy.load(result.with_suffix(".npz")) as file:
-            draws = dict(file)
-    return Row(name, ess=least_ess(derive(draws) if derive else draws), **found)
+        cold, warm = (read_draws(result.with_suffix(suffix), derive) for suffix in (".cold.npz", ".npz"))
+    moments = {quantity: (values.mean(axis=(0, 1)), values.std(axis=(0, 1))) for quantity, values in warm.items()}
+    return Row(name, ess=least_ess(warm), cold_ess=least_ess(cold), moments=moments, **found)
+
+
+def read_draws(path: pathlib.Path, derive: Callable | None) -> dict:
+    """Return the quantities of interest from a file of draws."""
+    with numpy.load(path) as file:
+        draws = dict(file)
+    return dict(derive(draws)) if derive else draws
 
 
 def least_ess(draws: Mapping[str, numpy.ndarray]) -> float:

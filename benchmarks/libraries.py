@@ -1,4 +1,4 @@
-"""How each library samples a model: one function a library, all with NUTS, target acceptance 0.8 and a diagonal mass matrix.
+"""How each library samples a model: one function a library, all with NUTS and that library's defaults.
 
 Each takes the run's settings and ``problem``, a function that imports what it needs and returns the model and its arguments.
 Each returns ``fit(seed) -> (draws by chain, gradients)``, which prints the library's own summary as part of the work;
@@ -11,7 +11,7 @@ from functools import partial
 from common import Contestant
 
 
-def ppl(settings, problem, backend):
+def ppl(settings, problem, backend, own_warmup=False):
     import ppl
     from ppl import infer, ops
 
@@ -20,7 +20,7 @@ def ppl(settings, problem, backend):
         mcmc = infer.MCMC(
             infer.NUTS(model),
             num_samples=settings.num_samples,
-            warmup_steps=settings.warmup,
+            warmup_steps=None if own_warmup else settings.warmup,
             num_chains=settings.chains,
             progress_bar=False,
         )
@@ -35,7 +35,7 @@ def ppl(settings, problem, backend):
     return fit
 
 
-def numpyro(settings, problem, chain_method):
+def numpyro(settings, problem, chain_method, dense_mass=False):
     import jax
     import numpy
     from numpyro.infer import MCMC, NUTS
@@ -44,7 +44,7 @@ def numpyro(settings, problem, chain_method):
 
     def sampler():
         return MCMC(
-            NUTS(model),
+            NUTS(model, dense_mass=dense_mass),
             num_warmup=settings.warmup,
             num_samples=settings.num_samples,
             num_chains=settings.chains,
@@ -71,7 +71,7 @@ def numpyro(settings, problem, chain_method):
     return fit
 
 
-def pyro(settings, problem):
+def pyro(settings, problem, jit_compile=False):
     from pyro import set_rng_seed
     from pyro.infer import MCMC, NUTS
 
@@ -87,12 +87,14 @@ def pyro(settings, problem):
     def fit(seed):
         set_rng_seed(seed)
         before = calls.value
-        mcmc = MCMC(NUTS(counted), num_samples=settings.num_samples, warmup_steps=settings.warmup, num_chains=settings.chains,
+        kernel = NUTS(counted, jit_compile=jit_compile, ignore_jit_warnings=True)
+        mcmc = MCMC(kernel, num_samples=settings.num_samples, warmup_steps=settings.warmup, num_chains=settings.chains,
                     disable_progbar=True)  # fmt: skip
         mcmc.run(*arguments)
         mcmc.summary()
         draws = {name: values.numpy() for name, values in mcmc.get_samples(group_by_chain=True).items()}
-        return draws, calls.value - before
+        # A compiled model is called only to be compiled.
+        return draws, float("nan") if jit_compile else calls.value - before
 
     return fit
 

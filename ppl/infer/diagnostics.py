@@ -1,4 +1,4 @@
-"""Convergence diagnostics of Markov chains on the host: rank-normalised split R-hat, bulk and tail effective sample size.
+"""Convergence of Markov chains, on the host: rank-normalised split R-hat, effective sizes, Monte Carlo standard errors.
 
 Source: Vehtari, Gelman, Simpson, Carpenter and Buerkner (2021), "Rank-normalization, folding, and localization: an improved R-hat
 for assessing convergence of MCMC", Bayesian Analysis 16(2). Each function takes one quantity, ``draws`` of shape
@@ -13,20 +13,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ppl import ops, registry
+from ppl.distributions import Beta
+from ppl.ops.stats import effective_sample_size, gelman_rubin, quantile, split_chains
 
+# The probabilities of a standard normal up to one standard deviation below and above its mean.
+ONE_SIGMA = (0.1586553, 0.8413447)
 STATISTICS = ("mean", "sd", "median", "low", "high", "ess_bulk", "ess_tail", "r_hat")
-
-
-def split_chains(draws: Any) -> Any:
-    """Return the halves of each chain as chains of their own: shape ``(2 num_chains, num_draws // 2)``.
-
-    >>> from ppl import ops
-    >>> from ppl.infer import diagnostics
-    >>> diagnostics.split_chains(ops.array([[1.0, 2.0, 3.0, 4.0]])).tolist()
-    [[1.0, 2.0], [3.0, 4.0]]
-    """
-    half = draws.shape[1] // 2
-    return ops.concat([draws[:, :half], draws[:, draws.shape[1] - half :]])
 
 
 def rank_normalize(draws: Any) -> Any:
@@ -38,40 +30,13 @@ def rank_normalize(draws: Any) -> Any:
     [-0.8694, 0.8694, 0.0]
     """
     flat = draws.reshape(-1)
-    ordered = ops.sort(flat)
-    ranks = 0.5 * (ops.searchsorted(ordered, flat, side="left") + ops.searchsorted(ordered, flat, side="right") + 1)
-    return ops.ndtri((ranks - 0.375) / (flat.shape[0] + 0.25)).reshape(draws.shape)
-
-
-def quantile(values: Any, probability: float) -> Any:
-    """Return the quantile along the first axis, with linear interpolation between order statistics.
-
-    >>> from ppl import ops
-    >>> from ppl.infer import diagnostics
-    >>> float(diagnostics.quantile(ops.array([4.0, 1.0, 3.0, 2.0]), 0.5))
-    2.5
-    """
-    ordered = ops.sort(values, axis=0)
-    position = probability * (ordered.shape[0] - 1)
-    below = min(int(position), ordered.shape[0] - 1)
-    above = min(below + 1, ordered.shape[0] - 1)
-    return ordered[below] + (position - below) * (ordered[above] - ordered[below])
-
-
-def potential_scale_reduction(chains: Any) -> float:
-    """Return the plain R-hat of chains as they are (eq. 3).
-
-    >>> from ppl import ops
-    >>> from ppl.infer import diagnostics
-    >>> round(diagnostics.potential_scale_reduction(ops.array([[1.0, 2.0, 3.0, 2.0], [2.0, 4.0, 3.0, 4.0]])), 4)
-    1.3179
-    """
-    length = chains.shape[1]
-    within = float(ops.mean(ops.var(chains, axis=1, correction=1)))
-    between = length * float(ops.var(ops.mean(chains, axis=1), correction=1))
-    if within == 0.0:
-        return math.nan
-    return math.sqrt((between / within + length - 1) / length)
+    order = ops.argsort(flat)
+    ordered = flat[order]
+    ranks = ops.arange(1.0, len(flat) + 1.0)
+    if bool(ops.any(ordered[1:] == ordered[:-1])):
+        ranks = 0.5 * (ops.searchsorted(ordered, ordered, side="left") + ops.searchsorted(ordered, ordered, side="right") + 1)
+    scores = ops.ndtri((ranks - 0.375) / (len(flat) + 0.25))
+    return ops.index_update(scores, order, scores).reshape(draws.shape)
 
 
 def r_hat(draws: Any) -> float:
@@ -85,11 +50,10 @@ def r_hat(draws: Any) -> float:
     """
     draws = _host(draws)
     with registry.using("numpy"):
-        if draws.shape[1] < 4 or not bool(ops.all(ops.isfinite(draws))):
+        if not _usable(draws):
             return math.nan
         halves = split_chains(draws)
-        folded = ops.abs(halves - quantile(halves.reshape(-1), 0.5))
-        return max(potential_scale_reduction(rank_normalize(halves)), potential_scale_reduction(rank_normalize(folded)))
+        return _larger_reduction(halves, rank_normalize(halves))
 
 
 def ess_bulk(draws: Any) -> float:
@@ -128,6 +92,30 @@ def ess_mean(draws: Any) -> float:
     return _smallest_size(draws, lambda draws: [split_chains(draws)])
 
 
+def ess_sd(draws: Any) -> float:
+    """Return the effective sample size for the standard deviation: that of the squared distances from the mean of all draws.
+
+    >>> from ppl import ops
+    >>> from ppl.infer import diagnostics
+    >>> draws = ops.reshape(ops.sin(0.2 * ops.arange(0, 40)), (2, 20))
+    >>> round(diagnostics.ess_sd(draws), 4)
+    5.7709
+    """
+    return _smallest_size(draws, lambda draws: [split_chains(ops.square(draws - ops.mean(draws)))])
+
+
+def ess_quantile(draws: Any, prob: float) -> float:
+    """Return the effective sample size for the quantile at ``prob``: that of the indicator of the draws up to it.
+
+    >>> from ppl import ops
+    >>> from ppl.infer import diagnostics
+    >>> draws = ops.reshape(ops.sin(0.2 * ops.arange(0, 40)), (2, 20))
+    >>> diagnostics.ess_quantile(draws, 0.05) >= diagnostics.ess_tail(draws)
+    True
+    """
+    return _smallest_size(draws, lambda draws: [_up_to_quantile(draws, prob)])
+
+
 def mcse_mean(draws: Any) -> float:
     """Return the Monte Carlo standard error of the mean: the standard deviation over the root of :func:`ess_mean`.
 
@@ -142,58 +130,80 @@ def mcse_mean(draws: Any) -> float:
     return deviation / math.sqrt(ess_mean(draws))
 
 
+def mcse_sd(draws: Any) -> float:
+    """Return the Monte Carlo standard error of the standard deviation, by the delta method from that of the variance.
+
+    >>> from ppl import ops
+    >>> from ppl.infer import diagnostics
+    >>> draws = ops.reshape(ops.sin(0.2 * ops.arange(0, 40)), (2, 20))
+    >>> round(diagnostics.mcse_sd(draws), 4)
+    0.1153
+    """
+    size = ess_sd(draws)
+    with registry.using("numpy"):
+        draws = _host(draws)
+        squares = ops.square(draws - ops.mean(draws))
+        variance = float(ops.mean(squares))
+        of_variance = (float(ops.mean(ops.square(squares))) - variance**2) / size
+    return math.sqrt(of_variance / variance) / 2.0 if variance > 0.0 else math.nan
+
+
+def mcse_quantile(draws: Any, prob: float) -> float:
+    """Return the Monte Carlo standard error of the quantile at ``prob``: half the width of its one-sigma interval.
+
+    The ends are order statistics at the quantiles of a beta distribution (Vehtari et al. 2021, sec. 4.4).
+
+    >>> from ppl import ops
+    >>> from ppl.infer import diagnostics
+    >>> draws = ops.reshape(ops.sin(0.2 * ops.arange(0, 40)), (2, 20))
+    >>> round(diagnostics.mcse_quantile(draws, 0.5), 4)
+    0.4682
+    """
+    size = ess_quantile(draws, prob)
+    if math.isnan(size):
+        return math.nan
+    with registry.using("numpy"):
+        ordered = ops.sort(_host(draws).reshape(-1))
+        last = len(ordered) - 1
+        ends = Beta(ops.array(size * prob + 1.0), ops.array(size * (1.0 - prob) + 1.0)).icdf(ops.array(ONE_SIGMA))
+        low, high = (float(end) * len(ordered) - 1.0 for end in ends)
+        return float(ordered[min(math.ceil(high), last)] - ordered[max(math.floor(low), 0)]) / 2.0
+
+
+def _usable(draws: Any) -> bool:
+    return draws.shape[1] >= 4 and bool(ops.all(ops.isfinite(draws)))
+
+
+def _larger_reduction(halves: Any, scores: Any) -> float:
+    """Return the larger R-hat of the normal ``scores`` of split chains and of those of their distances from the median."""
+    folded = ops.abs(halves - quantile(halves.reshape(-1), 0.5))
+    return max(float(gelman_rubin(part)) for part in (scores, rank_normalize(folded)))
+
+
+def _up_to_quantile(draws: Any, prob: float) -> Any:
+    return split_chains(ops.astype(draws <= quantile(draws.reshape(-1), prob), "float64"))
+
+
 def _tail_indicators(draws: Any) -> list[Any]:
-    flat = draws.reshape(-1)
-    indicators = [ops.astype(draws <= quantile(flat, probability), "float64") for probability in (0.05, 0.95)]
-    return [split_chains(indicator) for indicator in indicators]
+    return [_up_to_quantile(draws, prob) for prob in (0.05, 0.95)]
 
 
 def _smallest_size(draws: Any, quantities: Callable[[Any], list[Any]]) -> float:
     draws = _host(draws)
     with registry.using("numpy"):
-        if draws.shape[1] < 4 or not bool(ops.all(ops.isfinite(draws))):
+        if not _usable(draws):
             return math.nan
-        return min(effective_sample_size(chains) for chains in quantities(draws))
+        return float(ops.min(effective_sample_size(ops.stack(quantities(draws), axis=2))))
 
 
-def effective_sample_size(chains: Any) -> float:
-    """Return the effective sample size of chains as they are, by Geyer's initial monotone sequence (eqs. 10 to 13).
-
-    Autocovariances are taken lag by lag and only as far as the sequence of pairs stays positive.
-    """
-    num_chains, length = chains.shape
-    total = num_chains * length
-    if float(ops.max(chains)) == float(ops.min(chains)):
-        return float(total)
-    means = ops.mean(chains, axis=1, keepdims=True)
-    centred = chains - means
-
-    def autocovariance(lag: int) -> float:
-        return float(ops.sum(centred[:, : length - lag] * centred[:, lag:])) / (length * num_chains)
-
-    within = autocovariance(0) * length / (length - 1)
-    variance = within * (length - 1) / length
-    if num_chains > 1:
-        variance += float(ops.var(means, correction=1))
-
-    def correlation(lag: int) -> float:
-        return 1.0 - (within - autocovariance(lag)) / variance
-
-    pairs, lag = [(1.0, correlation(1))], 1
-    while lag < length - 3 and sum(pairs[-1]) > 0.0:
-        even, odd = correlation(lag + 1), correlation(lag + 2)
-        pairs.append((even, odd) if even + odd >= 0.0 else (max(even, 0.0), -math.inf))
-        lag += 2
-    return total / max(_autocorrelation_time(pairs), 1.0 / math.log10(total))
-
-
-def _autocorrelation_time(pairs: list[tuple[float, float]]) -> float:
-    """Return the integrated time from pairs of correlations: all but the last made monotone, plus half the last one's first."""
-    smallest, time = math.inf, -1.0
-    for pair in pairs[:-1]:
-        smallest = min(smallest, sum(pair))
-        time += 2.0 * smallest
-    return time + pairs[-1][0]
+def _convergence(draws: Any) -> tuple[float, float, float]:
+    """Return :func:`ess_bulk`, :func:`ess_tail` and :func:`r_hat` of host draws: what they have in common is computed once."""
+    if not _usable(draws):
+        return math.nan, math.nan, math.nan
+    halves = split_chains(draws)
+    scores = rank_normalize(halves)
+    sizes = effective_sample_size(ops.stack([scores, *_tail_indicators(draws)], axis=2))
+    return float(sizes[0]), float(ops.min(sizes[1:])), _larger_reduction(halves, scores)
 
 
 def summarize(samples: Mapping[str, Any], prob: float = 0.9) -> Summary:
@@ -215,12 +225,12 @@ def _site_statistics(values: Any, tails: tuple[float, float]) -> dict[str, Any]:
     with registry.using("numpy"):
         values = ops.astype(values, "float64")
         shape = values.shape[2:]
-        columns = values.reshape(*values.shape[:2], -1)
-        flat = columns.reshape(-1, columns.shape[2])
+        columns = values.reshape(*values.shape[:2], math.prod(shape))
+        flat = columns.reshape(columns.shape[0] * columns.shape[1], columns.shape[2])
         row = {"mean": ops.mean(flat, axis=0), "sd": ops.std(flat, axis=0, correction=1), "median": quantile(flat, 0.5)}
         row["low"], row["high"] = (quantile(flat, tail) for tail in tails)
-        for name, statistic in (("ess_bulk", ess_bulk), ("ess_tail", ess_tail), ("r_hat", r_hat)):
-            row[name] = ops.array([statistic(columns[:, :, index]) for index in range(columns.shape[2])])
+        found = ops.array([_convergence(columns[:, :, index]) for index in range(columns.shape[2])]).reshape(-1, 3)
+        row["ess_bulk"], row["ess_tail"], row["r_hat"] = found[:, 0], found[:, 1], found[:, 2]
         return {name: numbers.reshape(shape) for name, numbers in row.items()}
 
 

@@ -23,7 +23,8 @@ def _strategy(function: Callable) -> Callable:
     @functools.wraps(function)
     def call(site: Site | None = None, **options: Any) -> Any:
         if site is None:
-            return functools.wraps(function)(functools.partial(function, **options))
+            # Of what the module itself names, so that a worker in another process can be sent it.
+            return functools.wraps(call)(functools.partial(call, **options))
         return function(site, **options)
 
     return call

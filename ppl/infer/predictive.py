@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from ppl import handlers, ops, registry
 from ppl.errors import InferenceError, ParamError
+from ppl.infer.draws import DRAWS_A_BLOCK, same_number
 from ppl.infer.objective import ParamNames
 from ppl.infer.particles import deepest_plate, has_explicit_keys, in_plate, map_over_keys
 from ppl.infer.potential import ModelArguments
@@ -19,6 +21,8 @@ from ppl.typing import Model
 
 SAMPLE_PLATE = "_num_predictive_samples"
 RETURN = "_RETURN"
+# Mapping a model over its draws takes about as long as so many runs of it.
+FEW_DRAWS = 4
 
 
 class Predictive:
@@ -30,9 +34,10 @@ class Predictive:
     :param params: constrained values of params by name, such as ``svi.run(...).params``; the others come from the param store.
     :param num_samples: how many draws to make where ``posterior_samples`` does not say.
     :param return_sites: names to return (``"_RETURN"`` is the model's result); by default every sample site that is
-        not among the posterior samples.
+        not among the posterior samples, and every deterministic site, whose values are computed anew.
     :param parallel: whether all draws are made at once: mapped over keys on jax, in an outer plate elsewhere, which needs
-        a model whose operations broadcast on the left.
+        a model whose operations broadcast on the left. Otherwise they are made in a compiled loop on jax, mapped over in blocks
+        on torch where it can map the model's draws, and else one by one.
     :param batch_ndims: how many leading dimensions of the posterior samples count draws, 2 for chains and draws.
     :raises InferenceError: if the numbers of draws disagree or are not given.
 
@@ -133,7 +138,7 @@ class Predictive:
 
     def _collect(self, trace: Any, given: Mapping[str, Any]) -> dict[str, Any]:
         if self.return_sites is None:
-            names = [name for name, site in trace.nodes.items() if site["type"] == "sample" and (name not in given or self.guide)]
+            names = [name for name, site in trace.nodes.items() if site["type"] == "sample" and self._is_new(name, site, given)]
         else:
             absent = [name for name in self.return_sites if name not in trace.nodes]
             if absent:
@@ -142,9 +147,37 @@ class Predictive:
             names = list(self.return_sites)
         return {name: ops.array(trace.nodes[name]["value"]) for name in names}
 
+    def _is_new(self, name: str, site: Any, given: Mapping[str, Any]) -> bool:
+        return name not in given or self.guide is not None or bool(site["infer"].get("_deterministic"))
+
     def _draw_in_turn(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        draws = ({name: value[index] for name, value in self.samples.items()} for index in range(self.num_samples))
-        return _stack([self._one(None, values, args, kwargs) for values in draws])
+        def draw(index: int) -> dict[str, Any]:
+            return self._one(None, {name: value[index] for name, value in self.samples.items()}, args, kwargs)
+
+        # The first draw makes params, is checked, and shows errors as they are.
+        first = draw(0)
+        rest = self._draw_in_blocks(args, kwargs) if self.num_samples > FEW_DRAWS else None
+        if rest is None:
+            return _stack([first, *(draw(index) for index in range(1, self.num_samples))])
+        return {name: ops.concat([ops.expand_dims(value, 0), rest[name]]) for name, value in first.items()}
+
+    def _draw_in_blocks(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any] | None:
+        """Return all draws but the first, or ``None`` if the backend cannot map the model or warns of how it would."""
+
+        def one(index: Any, values: dict[str, Any]) -> dict[str, Any]:
+            return self._one(None, values, args, kwargs)
+
+        mapped, blocks = autodiff.vmap(one), []
+        for start in range(1, self.num_samples, DRAWS_A_BLOCK):
+            rows = slice(start, min(start + DRAWS_A_BLOCK, self.num_samples))
+            values = {name: value[rows] for name, value in self.samples.items()}
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("error")
+                    blocks.append(mapped(ops.arange(rows.start, rows.stop), values))
+            except Exception:
+                return None
+        return {name: ops.concat([block[name] for block in blocks]) for name in blocks[0]}
 
     def _draw_mapped(self, arguments: ModelArguments) -> dict[str, Any]:
         key = random.next_key("Predictive")
@@ -223,19 +256,14 @@ def _stack(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _batch_shape(samples: Mapping[str, Any], batch_ndims: int, num_samples: int | None) -> tuple[int, ...]:
-    shapes = {name: tuple(ops.shape(value)[:batch_ndims]) for name, value in samples.items()}
-    if not shapes:
+    if not samples:
         if num_samples is None or num_samples < 1:
             raise InferenceError(
                 f"Predictive needs posterior_samples, or num_samples of 1 or more; received num_samples={num_samples!r}; "
                 "try num_samples=1000 for draws from the prior"
             )
         return (num_samples,)
-    if len(set(shapes.values())) > 1:
-        raise InferenceError(
-            f"the posterior samples disagree on the number of draws, their leading {batch_ndims} dimensions: {shapes}"
-        )
-    batch_shape = next(iter(shapes.values()))
+    batch_shape = same_number(samples, batch_ndims)
     if num_samples is not None and num_samples != math.prod(batch_shape):
         raise InferenceError(
             f"num_samples={num_samples} but the posterior samples hold {math.prod(batch_shape)} draws; try to leave it out"

@@ -14,6 +14,10 @@ from ppl.ops import reduce as _reduce
 from ppl.ops import shaping as _shaping
 from ppl.ops import special as _special
 
+if not TYPE_CHECKING:
+    # The annotated modules would put the function types of this package into one circle for the type checker.
+    from ppl.ops import dual_averaging, integrator, newton, stats, welford
+
 
 def _declared(module):
     return {name: value for name, value in vars(module).items() if hasattr(value, "part") or hasattr(value, "generic")}

@@ -74,6 +74,11 @@ def cumprod(x, axis=-1):
 
 
 @dispatched("ops")
+def autocorrelate(x):
+    """Return the sums of products ``sum_i x[..., i] x[..., i + k]`` for each lag ``k`` along the last axis, in O(n log n)."""
+
+
+@dispatched("ops")
 def sort(x, axis=-1):
     """Return the elements in ascending order along ``axis``."""
 

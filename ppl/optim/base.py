@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from os import PathLike
 from typing import Any
-
-from safetensors.numpy import safe_open, save_file
 
 from ppl import registry, tree
 from ppl.errors import BackendError, InferenceError
+from ppl.optim.files import read, write
 from ppl.params import get_param_store
 from ppl.typing import Tree
 
 MODULE_DIVIDER = "$$$"
 """Stands between a module's name and its parameter's name in the param store."""
+
+NAMES = ("Adadelta", "Adagrad", "AdagradRMSProp", "Adam", "AdamW", "Adamax", "ASGD", "ClippedAdam", "LBFGS", "RMSprop", "Rprop",
+         "SGD", "SparseAdam")  # fmt: skip
+"""The optimizers of this package, which an error can recommend."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +30,14 @@ class Rule:
     :param defaults: every argument and its default, in torch.optim's words.
     :param aliases: other spellings of arguments.
     :param check: ``check(arguments)`` raises for values that make no sense.
+    :param together: whether the rule sees all parameters as one vector, so that their arguments must be equal.
     """
 
     name: str
     defaults: Mapping[str, Any]
     aliases: Mapping[str, str] = field(default_factory=dict)
     check: Callable[[Mapping[str, Any]], None] = lambda arguments: None
+    together: bool = False
 
     def complete(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return all arguments, ``given`` over the defaults.
@@ -46,7 +51,7 @@ class Rule:
                 f"optimizer {self.name!r} has no argument {unknown[0]!r}; expected some of {sorted(self.defaults)}"
             )
         arguments = {**self.defaults, **renamed}
-        if not arguments["lr"] >= 0:
+        if "lr" in arguments and not arguments["lr"] >= 0:
             raise InferenceError(
                 f"optimizer {self.name!r} needs a learning rate of zero or more, received lr={arguments['lr']!r}"
             )
@@ -54,16 +59,18 @@ class Rule:
         return arguments
 
 
-def merge_arguments(optim_args: Any, lr: Any, keywords: Mapping[str, Any]) -> Any:
+def merge_arguments(optim_args: Any, lr: Any, keywords: Mapping[str, Any], rate: str = "lr") -> Any:
     """Return the arguments of an optimizer from its three spellings: a dict or callable, a positional rate, keywords.
 
+    :param rate: name of the positional argument.
     :raises InferenceError: if they are mixed.
     """
     if isinstance(optim_args, (int, float)) and not isinstance(optim_args, bool):
-        if lr is not None:
-            raise InferenceError(f"the learning rate is given twice, {optim_args!r} and lr={lr!r}; try one of them")
+        if lr is not None or rate in keywords:
+            given_twice = lr if lr is not None else keywords[rate]
+            raise InferenceError(f"the learning rate is given twice, {optim_args!r} and {rate}={given_twice!r}; try one of them")
         optim_args, lr = None, optim_args
-    given = {**({} if lr is None else {"lr": lr}), **keywords}
+    given = {**({} if lr is None else {rate: lr}), **keywords}
     if optim_args is None:
         return given
     if given:
@@ -76,8 +83,8 @@ def merge_arguments(optim_args: Any, lr: Any, keywords: Mapping[str, Any]) -> An
 class PyroOptim:
     """An optimizer of named parameters; parameters may appear while it runs.
 
-    :param optim_constructor: a :class:`Rule`, or the active library's own: a ``torch.optim`` class on torch, an ``optax``
-        gradient transformation on jax.
+    :param optim_constructor: an optimizer of this package such as ``ppl.optim.Adam`` (or its :class:`Rule`), or the active
+        library's own: a ``torch.optim`` class on torch, an ``optax`` gradient transformation on jax.
     :param optim_args: a dict of arguments, or a callable that takes a parameter's name (or module name and parameter name)
         and returns such a dict.
     :raises InferenceError: if either has the wrong type or an argument is unknown.
@@ -85,10 +92,20 @@ class PyroOptim:
     The pure core is ``state = init(params)`` and ``params, state = update(gradients, state, params)`` on trees of arrays; on
     torch, leaves that require gradients are updated in place. The stateful face keeps the state itself: :meth:`step` and, for
     torch's ``.grad``, calling the optimizer.
+
+    >>> from ppl import ops, optim
+    >>> optimizer = optim.PyroOptim(optim.SGD, lambda name: {"lr": 0.5 if name == "scale" else 0.1})
+    >>> one = ops.array(1.0)
+    >>> new = optimizer.step({"scale": one, "loc": one}, {"scale": one, "loc": one})
+    >>> round(float(new["scale"]), 3), round(float(new["loc"]), 3)
+    (0.5, 0.9)
     """
 
     def __init__(self, optim_constructor: Any, optim_args: Any = None) -> None:
         optim_args = {} if optim_args is None else optim_args
+        if _is_of_this_package(optim_constructor):
+            made = optim_constructor(optim_args)
+            optim_constructor, optim_args = made.constructor, made.optim_args
         if not callable(optim_args) and not isinstance(optim_args, Mapping):
             raise InferenceError(
                 f"optimizer arguments are a dict or a callable that returns one, received {type(optim_args).__name__}; "
@@ -131,27 +148,58 @@ class PyroOptim:
         native = backend.optim.adopt(self.constructor)
         if native is None:
             raise InferenceError(
-                f"{self.constructor!r} is not an optimizer of backend {backend.name!r}; "
-                "try one of ppl.optim, such as optim.Adam(lr=0.01)"
+                f"{_describe(self.constructor)} is not an optimizer of backend {backend.name!r}; {_advice(self.constructor)}"
             )
         return backend.optim, native
 
+    def _arguments_of(self, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Return the arguments of each name.
+
+        :raises InferenceError: if they differ though the rule sees all parameters as one.
+        """
+        found = {name: self.arguments(name) for name in names}
+        if isinstance(self.constructor, Rule) and self.constructor.together:
+            different = [name for name, own in found.items() if own != next(iter(found.values()))]
+            if different:
+                raise InferenceError(
+                    f"optimizer {self.constructor.name!r} moves all params as one vector; expected equal arguments for all, "
+                    f"received {found[different[0]]} for {different[0]!r} but {next(iter(found.values()))} for "
+                    f"{next(iter(found))!r}; try a dict of arguments"
+                )
+        return found
+
     def init(self, params: Tree) -> Any:
         """Return the state for ``params``, a tree of arrays."""
-        native, rule = self._native()
-        flat = dict(_named_leaves(params))
-        return native.init(rule, flat, {name: self.arguments(name) for name in flat})
+        return self._start(dict(_named_leaves(params)), {})
 
     def update(self, gradients: Tree, state: Any, params: Tree) -> tuple[Tree, Any]:
-        """Return ``(params, state)`` after one step along ``gradients``, a tree like ``params``.
+        """Return new ``params`` and state after one step; a pure function, but that torch's leaves move in place.
 
-        In a flat dict of parameters, one without gradient stays as it is and one that ``state`` has not seen begins fresh.
+        :param gradients: a tree like ``params``; where a named gradient is missing the parameter stays.
         """
-        native, rule = self._native()
         flat = dict(_named_leaves(params))
-        names = {name: self.arguments(name) for name in flat}
-        new, state = native.update(rule, dict(_named_leaves(gradients)), state, flat, names)
+        new, state = self._move(dict(_named_leaves(gradients)), state, flat)
         return tree.unflatten(params, [new[name] for name in flat]), state
+
+    def _start(self, params: dict[str, Any], exported: dict[str, dict[str, Any]]) -> Any:
+        """Return a state for named ``params``, those in ``exported`` as that says."""
+        native, rule = self._native()
+        arguments = self._arguments_of(params)
+        return native.restore(rule, exported, params, arguments) if exported else native.init(rule, params, arguments)
+
+    def _move(self, gradients: dict[str, Any], state: Any, params: dict[str, Any]) -> tuple[dict[str, Any], Any]:
+        native, rule = self._native()
+        moved: tuple[dict[str, Any], Any] = native.update(rule, gradients, state, params, self._arguments_of(params))
+        return moved
+
+    def _merge(self, state: Any, more: Any) -> Any:
+        """Return ``state`` with the parameters of ``more``, none of which it knows."""
+        return self._native()[0].merge(state, more)
+
+    def _export(self, state: Any) -> dict[str, dict[str, Any]]:
+        """Return what :meth:`_start` needs to make an equal state."""
+        exported: dict[str, dict[str, Any]] = self._backend.optim.export(state)
+        return exported
 
     def step(self, gradients: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
         """Return ``params`` after one step along ``gradients`` and keep the state for the next."""
@@ -171,11 +219,13 @@ class PyroOptim:
                 "try a new optimizer"
             )
         self._backend = backend
+        waiting = {name: own for name, own in self._pending.items() if name in params or name == "*"}
         if self.state is None:
-            native, rule = self._native()
-            arguments = {name: self.arguments(name) for name in params}
-            exported = {name: own for name, own in self._pending.items() if name in params or name == "*"}
-            self.state = native.restore(rule, exported, params, arguments) if exported else native.init(rule, params, arguments)
+            self.state = self._start(dict(params), waiting)
+        elif waiting:
+            self.state = self._merge(self.state, self._start({name: params[name] for name in waiting}, waiting))
+        for name in waiting:
+            del self._pending[name]
         return self.state
 
     def __call__(self, params: Iterable[Any], gradients: Mapping[str, Any] | None = None) -> None:
@@ -202,9 +252,8 @@ class PyroOptim:
 
     def get_state(self) -> dict[str, dict[str, Any]]:
         """Return ``{param name: {entry: number or numpy array}}``; another optimizer of the same kind and backend can take it."""
-        if self.state is None:
-            return {name: dict(own) for name, own in self._pending.items()}
-        return self._backend.optim.export(self.state)
+        waiting = {name: dict(own) for name, own in self._pending.items()}
+        return waiting if self.state is None else {**waiting, **self._export(self.state)}
 
     def set_state(self, state_dict: Mapping[str, Mapping[str, Any]]) -> None:
         """Continue from a state that :meth:`get_state` gave; it reaches a parameter when the optimizer next sees it.
@@ -216,28 +265,24 @@ class PyroOptim:
         self._pending = {name: dict(own) for name, own in state_dict.items()}
         self.state = None
 
-    def save(self, filename: str) -> None:
-        """Write the state to a safetensors file whose header holds the numbers as JSON."""
-        tensors, plain = {}, {}
-        for name, own in self.get_state().items():
-            plain[name] = {key: value for key, value in own.items() if not hasattr(value, "shape")}
-            tensors.update({json.dumps([name, key]): value for key, value in own.items() if hasattr(value, "shape")})
-        save_file(tensors, str(filename), metadata={"ppl.optim": json.dumps(plain)})
+    def save(self, filename: str | PathLike[str]) -> None:
+        """Write the state to a safetensors file whose header holds the numbers as JSON; no pickle."""
+        write(filename, self.get_state(), self._kind(), (self._backend or registry.active()).name)
 
-    def load(self, filename: str) -> None:
+    def load(self, filename: str | PathLike[str]) -> None:
         """Read what :meth:`save` wrote.
 
-        :raises InferenceError: if the file is not an optimizer's.
+        :raises InferenceError: if the file is missing, damaged, not an optimizer's, or of another optimizer or backend; the
+            state then stays as it was.
         """
-        with safe_open(str(filename), framework="numpy") as file:
-            header = (file.metadata() or {}).get("ppl.optim")
-            if header is None:
-                raise InferenceError(f"{str(filename)!r} holds no optimizer state; expected a file that optim.save wrote")
-            state = json.loads(header)
-            for key in file.keys():
-                name, entry = json.loads(key)
-                state[name][entry] = file.get_tensor(key)
-        self.set_state(state)
+        self.set_state(read(filename, self._kind(), registry.active().name))
+
+    def _kind(self) -> str:
+        """Return what tells this optimizer's states from those of others."""
+        if isinstance(self.constructor, Rule):
+            return self.constructor.name
+        constructor = getattr(self.constructor, "func", self.constructor)
+        return str(getattr(constructor, "__name__", type(constructor).__name__))
 
 
 def _name_in(store: Any, param: Any) -> str:
@@ -276,3 +321,26 @@ def _named_leaves(params: Tree, prefix: str = "") -> Iterator[tuple[str, Any]]:
         return
     for key, child in children:
         yield from _named_leaves(child, f"{prefix}.{key}" if prefix else key)
+
+
+def _is_of_this_package(value: Any) -> bool:
+    return inspect.isfunction(value) and value.__module__.startswith(__package__ + ".")
+
+
+def _library(value: Any) -> str:
+    owner = value if isinstance(value, type) or callable(value) else type(value)
+    return str(getattr(owner, "__module__", "")).partition(".")[0]
+
+
+def _describe(value: Any) -> str:
+    """Return what a caller gave instead of an optimizer: its name, whether it is built already, and its library."""
+    name = getattr(value, "__name__", None)
+    library = _library(value) if name else type(value).__module__.partition(".")[0]
+    shown = f"{name!r}" if name else f"an instance of {type(value).__name__!r}"
+    return shown if library in ("builtins", "") else f"{shown} of library {library!r}"
+
+
+def _advice(value: Any) -> str:
+    """Return what to use instead of ``value``: the optimizer of that name if there is one."""
+    name = getattr(value, "__name__", type(value).__name__)
+    return f"try ppl.optim.{name}" if name in NAMES else "try one of ppl.optim, such as optim.Adam(lr=0.01)"

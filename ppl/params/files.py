@@ -88,7 +88,8 @@ def write(
     }
     metadata["sha256"] = _digest(arrays, metadata)
     path = os.fspath(filename)
-    content = to_bytes(dict(arrays), metadata=metadata)
+    # safetensors writes the memory of an array as it lies.
+    content = to_bytes({name: array.copy(order="C") for name, array in arrays.items()}, metadata=metadata)
     descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(os.path.abspath(path)), prefix=".ppl-")
     try:
         with os.fdopen(descriptor, "wb") as file:

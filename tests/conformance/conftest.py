@@ -8,8 +8,28 @@ SPARING = {"jax", "strict"}
 EVERY_ROW = {"test_log_prob_is_the_oracles"}
 # On jax a distribution travels as a tree, which has tests of its own; its pickles are those of the other libraries.
 NIGHTLY_ON_JAX = {"test_copies_and_pickles_are_the_same_distribution"}
+# What processes and files do is alike whatever the library, and takes seconds for each.
+NIGHTLY_BUT_ON_NUMPY = {
+    "test_killed_run_goes_on_in_a_new_process",
+    "test_chain_that_dies_is_named_and_the_others_come_back",
+    "test_continued_chains_are_those_one_after_another",
+    "test_processes_give_the_draws_of_one_after_another",
+    "test_processes_of_jax_sample_the_posterior",
+}
 # Tables of formulas that are written once over ppl.ops and hold hundreds of rows: on jax every third test runs every day.
-SAMPLED_ON_JAX = ("test_constraints", "test_families_", "test_kl", "test_rejector", "test_spanning_tree", "test_transforms_more")
+SAMPLED_ON_JAX = (
+    "test_constraints",
+    "test_families_",
+    "test_generated",
+    "test_hmc_utilities",
+    "test_kl",
+    "test_newton",
+    "test_rejector",
+    "test_spanning_tree",
+    "test_stats",
+    "test_transforms_more",
+    "test_wrappers_pickle",
+)
 STRIDE = 3
 
 
@@ -24,6 +44,7 @@ def pytest_collection_modifyitems(config, items):
         sparing = parameters.get("backend") in SPARING and item.originalname not in EVERY_ROW
         on_jax = parameters.get("backend") == "jax"
         elsewhere = on_jax and item.originalname in NIGHTLY_ON_JAX
+        elsewhere = elsewhere or (parameters.get("backend") != "numpy" and item.originalname in NIGHTLY_BUT_ON_NUMPY)
         if on_jax and item.path.stem.startswith(SAMPLED_ON_JAX):
             elsewhere = elsewhere or met % STRIDE != 0
             met += 1

@@ -34,6 +34,10 @@ def binary(name, oracle, left=X, right=Y, gradients=(0, 1)):
     ]
 
 
+def _autocorrelate(x):
+    return np.apply_along_axis(lambda row: np.correlate(row, row, "full")[len(row) - 1 :], -1, x)
+
+
 def where_derivative(condition, value):
     return lambda x: np.where(condition(x), value, 0.0)
 
@@ -147,6 +151,7 @@ REDUCE = [
     Row("cumsum", (CUBE,), lambda x: np.cumsum(x, -1), (0,)),
     Row("cumsum", (CUBE,), np.cumsum, (0,), kwargs={"axis": 1}, label="axis"),
     Row("cumprod", (CUBE,), lambda x: np.cumprod(x, -1), (0,)),
+    Row("autocorrelate", (CUBE,), _autocorrelate, (0,)),
     Row("cumprod", (CUBE,), np.cumprod, (0,), kwargs={"axis": 0}, label="axis"),
     Row("cumprod", (np.array([2.0, 0.0, 3.0, 0.0, 1.5]),), np.cumprod, (0,), label="zeros"),
     Row("sort", (X,), np.sort, (0,)),

@@ -170,9 +170,9 @@ def test_jax_compiles_once_for_data_of_one_shape(backend, rng):
     mcmc = infer.MCMC(infer.NUTS(normal_model), 20, 20, 2, progress_bar=False, seed=1)
     mcmc.run(rng.normal(size=6))
     sampler = next(iter(mcmc._samplers.values()))
-    assert sampler._advance.compiled._cache_size() == 1
+    assert sampler._advance.compiled.num_programs() == 1
     mcmc.run(rng.normal(size=6))
-    assert sampler._advance.compiled._cache_size() == 1
+    assert sampler._advance.compiled.num_programs() == 1
 
 
 def test_keeps_its_backend(backend, rng):

@@ -221,6 +221,16 @@ def test_stack_and_concat_accept_python_scalars_and_mixed_ranks(backend):
     assert_close(ops.concat([ops.zeros((0, 4)), ops.array(X)]), X)
 
 
+@pytest.mark.parametrize("place", [0, 2, -1])
+def test_index_update_at_an_array_of_one_number(backend, place):
+    expected = X.copy()
+    expected[place] = 0.5 * X[1]
+    update = ops.compile.compile(lambda x, index: ops.index_update(x, index, 0.5 * x[1]))
+    for _ in range(2):
+        assert_close(update(ops.array(X), ops.array(place)), expected)
+    assert_close(ops.index_update(ops.array(X), ops.array(place), ops.array(0.5 * X[1])), expected)
+
+
 def test_index_update_with_a_mask(backend):
     mask = np.array([True, False, True])
     expected = X.copy()

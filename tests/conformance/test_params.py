@@ -351,6 +351,16 @@ def test_a_changed_byte_is_noticed(backend, place, tmp_path):
     assert set(store) == set(INITIAL)
 
 
+def test_transposed_values_are_saved_as_they_read(backend, tmp_path):
+    values = numpy.arange(6.0).reshape(2, 3)
+    store = ppl.get_param_store()
+    store["a"] = ops.matrix_transpose(ops.array(values))
+    store.save(tmp_path / "params.save")
+    store.clear()
+    store.load(tmp_path / "params.save")
+    numpy.testing.assert_array_equal(host(store["a"]), values.T)
+
+
 def test_a_failed_save_keeps_the_old_file(backend, tmp_path):
     class Odd(constraints.Constraint):
         def check(self, value):

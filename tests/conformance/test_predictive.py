@@ -8,6 +8,7 @@ import ppl
 from ppl import distributions as dist
 from ppl import ops, registry
 from ppl.errors import InferenceError
+from ppl.infer import predictive as predictive_module
 from ppl.infer.predictive import Predictive
 from ppl.ops import random
 
@@ -106,3 +107,69 @@ def test_bad_input(backend, rng):
     ]:
         with pytest.raises(InferenceError, match=message):
             build()
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_deterministic_sites_among_the_samples_are_computed_anew(backend, rng, parallel):
+    weights = rng.normal(size=9)
+    samples = {"weight": weights, "mean": numpy.zeros((9, 3))}
+    x = numpy.array([3.0, 1.0, -2.0])
+    drawn = Predictive(model, samples, parallel=parallel)(ops.array(x))
+    assert sorted(drawn) == ["mean", "y"]
+    numpy.testing.assert_allclose(ops.to_numpy(drawn["mean"]), weights[:, None] * x, rtol=1e-12)
+
+
+FAMILIES = {
+    "Normal": (lambda x: dist.Normal(x, 2.0), stats.norm(1.5, 2.0)),
+    "Gamma": (lambda x: dist.Gamma(x, 2.0), stats.gamma(1.5, scale=0.5)),
+    "Poisson": (lambda x: dist.Poisson(x), stats.poisson(1.5)),
+    "Exponential": (lambda x: dist.Exponential(x), stats.expon(scale=1 / 1.5)),
+    "Bernoulli": (lambda x: dist.Bernoulli(x / 2.0), stats.bernoulli(0.75)),
+    "Binomial": (lambda x: dist.Binomial(4, x / 2.0), stats.binom(4, 0.75)),
+    "NegativeBinomial": (lambda x: dist.NegativeBinomial(3.0, probs=x / 2.0), stats.nbinom(3, 0.25)),
+}
+
+
+@pytest.mark.backends("numpy", "torch")
+@pytest.mark.parametrize("family", FAMILIES)
+def test_draws_are_independent_whether_the_backend_maps_the_model_or_not(backend, monkeypatch, family):
+    """Whichever way it goes, the first draws come from plain runs of the model, the others in blocks."""
+    monkeypatch.setattr(predictive_module, "DRAWS_A_BLOCK", 700)
+    build, exact = FAMILIES[family]
+
+    def drawing():
+        x = ppl.sample("x", dist.Normal(0.0, 1.0))
+        with ppl.plate("rows", 2):
+            ppl.sample("y", build(x))
+
+    drawn = ops.to_numpy(Predictive(drawing, {"x": ops.full((2000,), 1.5)})()["y"])
+    check_moments(drawn, exact.mean(), exact.std())
+    with pytest.raises(AssertionError):
+        check_moments(drawn, exact.mean() + 0.3 * exact.std(), exact.std())
+    pairs = [(drawn[1:, 0], drawn[:-1, 0]), (drawn[:, 0], drawn[:, 1]), (drawn[700:1400, 0], drawn[:700, 0])]
+    for first, second in pairs:
+        assert abs(stats.pearsonr(first, second).statistic) < 4.9 / len(first) ** 0.5
+
+
+@pytest.mark.backends("torch")
+def test_torch_maps_the_model_over_the_draws(backend):
+    runs = []
+
+    def counted():
+        runs.append(1)
+        ppl.sample("y", dist.Bernoulli(logits=ppl.sample("x", dist.Normal(0.0, 1.0))))
+
+    Predictive(counted, {"x": ops.zeros((500,))})()
+    assert len(runs) == 2
+
+
+# jax compiles the model, which then cannot branch on values.
+@pytest.mark.backends("numpy", "torch")
+def test_a_model_that_branches_on_its_draws_goes_one_by_one(backend):
+    def branching():
+        x = ppl.sample("x", dist.Bernoulli(0.5))
+        return ppl.sample("y", dist.Normal(100.0 if bool(x > 0.5) else -100.0, 1.0))
+
+    drawn = {name: ops.to_numpy(values) for name, values in Predictive(branching, num_samples=50)().items()}
+    assert set(drawn["x"]) == {0.0, 1.0}
+    numpy.testing.assert_allclose(drawn["y"], numpy.where(drawn["x"] > 0.5, 100.0, -100.0), atol=6.0)

@@ -6,7 +6,7 @@ import numpy
 import pytest
 
 import ppl
-from ppl.infer.adapt import dual_averaging, step_size, windows
+from ppl.infer.adapt import dual_averaging, mass, step_size, windows
 from ppl.infer.mcmc import termination
 
 
@@ -72,3 +72,36 @@ def test_step_search_crosses_the_target(initial):
 def test_step_search_ends_on_a_flat_density():
     assert math.isfinite(step_size.search(lambda step: 1.0))
     assert step_size.search(lambda step: 0.0) > 0
+
+
+@pytest.mark.parametrize("num_warmup", [*range(60), 100, 150, 151, 300, 1000])
+def test_short_windows_cover_the_warmup(num_warmup):
+    covered = [iteration for window in windows.short(num_warmup) for iteration in range(window.start, window.end)]
+    assert covered == list(range(num_warmup))
+    assert not num_warmup or not windows.short(num_warmup)[-1].slow
+
+
+def test_few_draws_of_a_normal_give_its_covariance_wherever_they_lie():
+    # The gradient of a normal's energy is linear, so that two points for each dimension determine the covariance.
+    generator = numpy.random.default_rng(0)
+    root = generator.normal(size=(6, 6)) * numpy.array([1e-2, 1.0, 30.0, 1.0, 5.0, 1e3])[:, None]
+    covariance = root @ root.T
+    scale = numpy.sqrt(numpy.diag(covariance))
+    draws = (generator.normal(size=(15, 6)) * 50.0 + 7.0) * scale
+    gradients = numpy.linalg.solve(covariance, draws.T).T
+    found = mass.covariance_by_gradients(draws, gradients)
+    numpy.testing.assert_allclose(found / scale / scale[:, None], covariance / scale / scale[:, None], atol=1e-5)
+    assert numpy.abs(mass.covariance(draws) / scale / scale[:, None] - covariance / scale / scale[:, None]).max() > 0.5
+    numpy.testing.assert_allclose(mass.worthwhile(draws, gradients), found, rtol=1e-12)
+
+
+def test_variances_are_enough_for_independent_coordinates_and_for_few_draws():
+    generator = numpy.random.default_rng(0)
+    variances = numpy.array([1e-4, 1.0, 2.0, 900.0])
+    draws = generator.normal(size=(60, 4)) * 3.0
+    numpy.testing.assert_allclose(mass.worthwhile(draws, draws / variances), variances, rtol=1e-12)
+    root = generator.normal(size=(4, 4))
+    few = draws[:8]
+    assert mass.worthwhile(few, numpy.linalg.solve(root @ root.T, few.T).T).shape == (4,)
+    flat = mass.variances_by_gradients(draws, numpy.zeros_like(draws))
+    numpy.testing.assert_array_equal(flat, numpy.ones(4))

@@ -375,6 +375,15 @@ def cumprod(x, axis=-1):
     return jnp.cumprod(x, axis=axis)
 
 
+def autocorrelate(x):
+    """Return the sums of products at each lag along the last axis."""
+    x = array(x)
+    length = x.shape[-1]
+    size = 2 ** (2 * length - 1).bit_length()
+    spectrum = jnp.fft.rfft(x, n=size)
+    return jnp.fft.irfft(jnp.real(spectrum) ** 2 + jnp.imag(spectrum) ** 2, n=size)[..., :length]
+
+
 def sort(x, axis=-1):
     """Return the elements in ascending order."""
     return jnp.sort(x, axis=axis)

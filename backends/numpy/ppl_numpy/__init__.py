@@ -4,6 +4,7 @@ from ppl.backend import Backend
 from ppl_numpy import autodiff, compile, control, distributions, infer, linalg, nn, ops, optim, random, special
 
 gaps = {
+    "derivatives of an array": "an array does not know what it was computed from; try the loss as a function of the params",
     "neural network modules": "numpy has no library of them; try ppl.param for the weights, or the torch or jax backend",
     "gradient of qr with fewer rows than columns": "its formula inverts the triangular factor, which is not square then",
     "second derivative of a random draw": "the pathwise gradient of gamma, beta, dirichlet and standard_t draws is a constant",

@@ -13,7 +13,7 @@ from autograd.extend import defvjp
 
 from ppl_numpy.primitives import PLAIN, constant, cumulative_product, elementwise_vjp, primitive, take_along, unbroadcast
 from ppl_numpy.shaping import *  # noqa: F403  handed out with the functions below
-from ppl_numpy.shaping import broadcast_to, is_floating, moveaxis, permute_dims, reshape, shape
+from ppl_numpy.shaping import astype, broadcast_to, dtype_name, is_floating, moveaxis, permute_dims, reshape, shape
 
 _quiet = np.errstate
 
@@ -448,6 +448,14 @@ def cumprod(x, axis=-1):
     if type(x) is np.ndarray:
         return np.cumprod(x, axis)
     return moveaxis(cumulative_product(moveaxis(x, axis, -1)), -1, axis)
+
+
+def autocorrelate(x):
+    module, (*batch, length) = np if type(x) is np.ndarray else anp, shape(x)
+    padding = np.zeros((*batch, 2 ** (2 * length - 1).bit_length() - length), dtype_name(x))
+    spectrum = module.fft.rfft(module.concatenate([x, padding], axis=-1), axis=-1)
+    power = module.real(spectrum) ** 2 + module.imag(spectrum) ** 2
+    return astype(module.fft.irfft(power, axis=-1)[..., :length], dtype_name(x))
 
 
 _argsort = constant(lambda x, axis: np.argsort(x, axis, kind="stable"))

@@ -364,6 +364,14 @@ def cumprod(x, axis=-1):
     return x
 
 
+def autocorrelate(x):
+    x = tensor(x)
+    length = x.shape[-1]
+    size = 2 ** (2 * length - 1).bit_length()
+    spectrum = torch.fft.rfft(x, n=size)
+    return torch.fft.irfft(spectrum.real**2 + spectrum.imag**2, n=size)[..., :length]
+
+
 def sort(x, axis=-1):
     return torch.sort(tensor(x), dim=axis).values
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ppl import ops
+from ppl import ops, tree
 from ppl.infer.adapt import dual_averaging
 from ppl.infer.adapt.dual_averaging import DualAveragingState
 from ppl.infer.mcmc.state import ChainState, StepInfo, Tuning
@@ -57,3 +57,8 @@ class StepSizeAdaptation:
     def update(self, state: DualAveragingState, before: ChainState, after: ChainState, info: StepInfo) -> DualAveragingState:
         """Return the state after a transition."""
         return dual_averaging.update(state, ops.mean(info.accept_prob), self.target)
+
+    def keep(self, old: DualAveragingState, new: DualAveragingState, adapting: Any) -> DualAveragingState:
+        """Return the state to go on with: ``new`` while ``adapting``, ``old`` afterwards."""
+        kept: DualAveragingState = tree.map(lambda after, before: ops.where(adapting, after, before), new, old)
+        return kept

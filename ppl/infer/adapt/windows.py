@@ -11,6 +11,9 @@ FIRST_BUFFER = 75
 LAST_BUFFER = 50
 BASE_WINDOW = 25
 
+SHORTEST = 10
+GROWTH = 1.5
+
 
 class Window(NamedTuple):
     """Iterations ``start`` to ``end`` (exclusive); at its end the metric is estimated from its draws if ``slow``."""
@@ -18,6 +21,22 @@ class Window(NamedTuple):
     start: int
     end: int
     slow: bool
+
+
+def short(num_warmup: int) -> list[Window]:
+    """Return windows that each estimate the metric, growing by half from :data:`SHORTEST`, and a last one for the step size."""
+    if num_warmup < 20:
+        return [Window(0, num_warmup, False)] if num_warmup else []
+    last = max(min(num_warmup // 6, LAST_BUFFER), 5)
+    windows, start, length = [], 0, float(SHORTEST)
+    while start < num_warmup - last:
+        end = start + int(length)
+        length *= GROWTH
+        if end + int(length) > num_warmup - last:
+            end = num_warmup - last
+        windows.append(Window(start, end, True))
+        start = end
+    return [*windows, Window(start, num_warmup, False)]
 
 
 def schedule(num_warmup: int) -> list[Window]:

@@ -1,27 +1,27 @@
-"""Chains in lockstep from a start to their draws: warm-up in windows, then sampling, both in chunks."""
+"""Chains in lockstep: what is compiled for them, and the state that carries a run from one chunk to the next."""
 
 from __future__ import annotations
 
-import signal
+import math
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ppl import ops, registry, tree
-from ppl.errors import InitializationError
-from ppl.infer.adapt import step_size, windows
+from ppl.errors import CheckpointError, PplWarning
+from ppl.infer.adapt import mass as estimates
+from ppl.infer.adapt import step_size
+from ppl.infer.adapt.windows import Window
+from ppl.infer.mcmc import starts
 from ppl.infer.mcmc.integrators import Phase, leapfrog
 from ppl.infer.mcmc.kernels import Kernel
-from ppl.infer.mcmc.progress import Progress
 from ppl.infer.mcmc.state import ChainState, Mass
 from ppl.ops import autodiff, compile, random
 
-MAX_START_TRIES = 100
-FIRST_CHUNK = 10
-CHUNK_SECONDS = 0.25
-LARGEST_CHUNK = 256
+# How much of an energy may be lost when it is computed anew from a position that was written to a file.
+SAME_ENERGY = 1e-4
 
 
 class RunState(NamedTuple):
@@ -43,119 +43,191 @@ class Draws(NamedTuple):
     step_size: Any
 
 
+@dataclass
+class Session:
+    """A run between two chunks: all that its continuation depends on besides kernel, model and data.
+
+    ``iteration`` counts transitions, warm-up included; ``visited`` holds the positions and gradients of the window of warm-up
+    that is under way, in pieces of shape ``(n, C, D)``.
+    """
+
+    state: RunState
+    mass: Mass
+    iteration: int = 0
+    num_gradients: int = 0
+    visited: list[tuple[Any, Any]] = field(default_factory=list)
+
+
 class Sampler:
     """The compiled parts of one kernel on one potential for a number of chains; used again for new data of equal shapes.
+
+    Nothing of a run is kept here, so that threads may share a sampler.
 
     :param kernel: the configuration.
     :param potential: the target.
     :param num_chains: how many chains advance together.
-    :param num_draws: about how many transitions will follow.
+    :param num_warmup: transitions that adapt.
+    :param num_samples: transitions after them.
     """
 
-    def __init__(self, kernel: Kernel, potential: Any, num_chains: int, num_draws: int) -> None:
-        self.kernel = kernel
+    def __init__(self, kernel: Kernel, potential: Any, num_chains: int, num_warmup: int, num_samples: int) -> None:
+        self.kernel = kernel.bind(potential)
         self.potential = potential
+        self.metric = self.kernel.metric
         self.num_chains = num_chains
-        self.num_draws = num_draws
+        self.num_warmup = num_warmup
+        self.num_draws = num_warmup + num_samples
+        self.schedule = self.kernel.schedule(num_warmup)
         self.backend = registry.active()
-        self.interrupted = False
-        self.num_gradients = 0
-        # What follows is made by the first run, out of its data; the metric by each.
+        # What follows is made by the first run, out of its data.
         self._built = False
+        self._building = threading.Lock()
         self._evaluate: Callable[..., Any]
         self._advance: Callable[..., Any]
-        self.mass: Mass
+        self._constrain: Callable[..., Any]
+        self.sites: dict[str, tuple[tuple[int, ...], str]]
 
-    def run(self, seed: int, num_warmup: int, num_samples: int, data: list[Any], progress: Progress) -> Draws | None:
-        """Return the draws after warm-up, fewer than ``num_samples`` after an interrupt, ``None`` if it came during warm-up."""
-        with registry.using("numpy"):
-            generator = random.key(seed)
-        self.interrupted, self.num_gradients = False, 0
-        with self.backend.infer.quiet():
-            chains = self._start(generator, data)
-            self.mass = self._first_mass(chains)
-            first = self._first_step(chains, data)
-            key = self.backend.infer.sampling_key(host_int(generator))
-            state = RunState(key, chains, self.kernel.adaptation().start(first))
-            with _interrupts() as interrupted:
-                state = self._warm_up(state, num_warmup, data, progress, interrupted)
-                pieces: list[Draws] = []
-                if not interrupted.is_set():
-                    for _, draws, _ in self._chunks(state, num_samples, data, False, progress, interrupted):
-                        pieces.append(draws)
-                self.interrupted = interrupted.is_set()
-        return _joined(pieces) if pieces else None
+    def begin(self, seed: int, data: list[Any]) -> Session:
+        """Return the session of a new run.
 
-    def _start(self, generator: Any, data: list[Any]) -> ChainState:
-        """Return chains at points of finite log density and gradient.
-
-        :raises InitializationError: with a report per site if none is found.
+        :raises InitializationError: with a report per site if no start of finite log density and gradient is found.
         :raises SiteError: if an observed value lies outside its support.
         """
-        host = self._propose(generator, data)
+        with registry.using("numpy"):
+            generator = random.key(seed)
+        with self.backend.infer.quiet():
+            chains = self._start(generator, data)
+            mass = self._first_mass(chains)
+            first = self._first_step(chains, mass, data)
+            key = self.backend.infer.sampling_key(host_int(generator))
+            return Session(RunState(key, chains, self.kernel.adaptation().start(first)), mass)
+
+    def advance(self, session: Session, size: int, data: list[Any]) -> Draws:
+        """Bring ``session`` forward by ``size`` transitions, or to the end of its window or run if that is nearer.
+
+        Where these ends fall changes nothing in what is drawn.
+        """
+        window = self.window(session.iteration)
+        end = window.end if window else self.num_draws
+        count = min(size, end - session.iteration)
+        adapting = window is not None and self.kernel.adapt_step_size
+        with self.backend.infer.quiet():
+            advanced = self._advance(session.state, count, data, session.mass, ops.array(adapting))
+            session.state, (draws, gradient) = advanced
+            session.iteration += count
+            session.num_gradients += int(draws.num_leapfrog_steps.sum())
+            if window and self.estimates(window):
+                session.visited.append((draws.position, gradient))
+                if session.iteration == end:
+                    self._close_window(session, data)
+        return draws
+
+    def window(self, iteration: int) -> Window | None:
+        """Return the window of warm-up that ``iteration`` belongs to, ``None`` after warm-up."""
+        return next((window for window in self.schedule if window.start <= iteration < window.end), None)
+
+    def estimates(self, window: Window) -> bool:
+        """Return whether the metric is estimated at the end of ``window``."""
+        return window.slow and self.kernel.adapt_mass_matrix
+
+    def constrain(self, positions: Any, data: list[Any]) -> dict[str, Any]:
+        """Return host arrays of latent and deterministic sites at the rows of a host matrix; compiled for each shape of it."""
+        with self.backend.infer.quiet():
+            values = self._constrain(ops.array(positions), data)
+            return {name: ops.to_numpy(value) for name, value in values.items()}
+
+    def describe(self, session: Session) -> dict[str, Any]:
+        """Return all of ``session`` but what it visited, as containers of host arrays and numbers."""
+        state = session.state
+        parts = {"chains": state.chains, "adaptation": state.adaptation, "mass": session.mass}
+        arrays = {name: [_described(leaf) for leaf in tree.leaves(part)] for name, part in parts.items()}
+        counts = {"iteration": session.iteration, "num_gradients": session.num_gradients}
+        return {**arrays, **counts, "key": random.get_state(state.key)}
+
+    def restore(self, described: dict[str, Any], visited: list[tuple[Any, Any]], data: list[Any]) -> Session:
+        """Return the session that :meth:`describe` described.
+
+        :raises CheckpointError: if the log density at its positions is another one than it was.
+        """
+        chains = ChainState(*map(_restored, described["chains"]))
+        with self.backend.infer.quiet():
+            self._build(chains.position, data)
+            self._check_energy(chains, data)
+            mass = tree.unflatten(self._first_mass(chains), [_restored(leaf) for leaf in described["mass"]])
+            template = self.kernel.adaptation().start(1.0)
+        adaptation = tree.unflatten(template, [_restored(leaf) for leaf in described["adaptation"]])
+        state = RunState(random.from_state(described["key"]), chains, adaptation)
+        return Session(state, mass, described["iteration"], described["num_gradients"], visited)
+
+    def _check_energy(self, chains: ChainState, data: list[Any]) -> None:
+        now, before = (ops.to_numpy(energy) for energy in (self._evaluate(chains.position, data)[0], chains.potential_energy))
+        for chain, (new, old) in enumerate(zip(now.tolist(), before.tolist(), strict=True)):
+            if not math.isclose(new, old, rel_tol=SAME_ENERGY, abs_tol=SAME_ENERGY):
+                raise CheckpointError(
+                    f"the checkpoint is of another model: at the saved position of chain {chain} the log density was {-old:.9g} "
+                    f"and is now {-new:.9g}; expected the same model; try the one that the run began with"
+                )
+
+    def _start(self, generator: Any, data: list[Any]) -> ChainState:
+        strategy = self.kernel.init_strategy
+        host = starts.propose(strategy, self.potential, self.num_chains, generator, data)
         self._build(ops.array(host), data)
-        for _ in range(MAX_START_TRIES):
-            positions = ops.array(host)
-            energy, gradient = self._evaluate(positions, data)
-            on_host = (_host(energy), _host(gradient))
-            with registry.using("numpy"):
-                finite = ops.isfinite(on_host[0]) & ops.all(ops.isfinite(on_host[1]), axis=-1)
-            if finite.all():
-                self.potential.check_data(ops.array(host[0]), data)
-                return ChainState(positions, energy, gradient)
-            proposed = self._propose(generator, data)
-            host[~finite] = proposed[~finite]
-        bad = next(index for index, good in enumerate(finite) if not good)
-        raise InitializationError(
-            f"no valid start was found for chain {bad} in {MAX_START_TRIES} tries: the log density or its gradient is not "
-            f"finite; expected finite values; at the last try:\n{self.potential.explain(positions[bad], data)}\n"
-            "try init_strategy=infer.init_to_feasible() or init_to_value(values={...}), or to change the sites named above"
-        )
+        chains = starts.Search(strategy, self.potential, self._evaluate, host, generator, data).run()
+        self.potential.check_data(chains.position[0], data)
+        return chains
 
     def _build(self, example: Any, data: list[Any]) -> None:
-        if self._built:
-            return
-        potential = self.potential
+        with self._building:
+            if self._built:
+                return
+            potential, infer = self.potential, self.backend.infer
 
-        def energy_and_gradient(position: Any, data: Any) -> Any:
-            return autodiff.value_and_grad(lambda point: -potential.log_density(point, data))(position)
+            def energy_and_gradient(position: Any, data: Any) -> Any:
+                energy, gradient = autodiff.value_and_grad(lambda point: -potential.log_density(point, data))(position)
+                # Data of a higher precision must not change that of the chains from one step to the next.
+                return ops.astype(energy, position.dtype), gradient
 
-        over_chains = self.backend.infer.over_chains(energy_and_gradient, example, data)
-        self._evaluate = compile.compile(over_chains, horizon=20)
-        self._advance = self.backend.infer.loop(self._step(over_chains))
-        self._built = True
+            over_chains = infer.over_chains(energy_and_gradient, example, data)
+            self._evaluate = compile.compile(over_chains, horizon=20)
+            self._advance = infer.loop(self._step(over_chains))
+            with warnings.catch_warnings():
+                # What the library cannot batch it has said of the density already.
+                warnings.simplefilter("ignore", PplWarning)
+                self._constrain = infer.over_chains(compile.compile(potential.constrain), example, data)
+            self.sites = self._site_shapes(example[0], data)
+            self._built = True
 
-    def _propose(self, generator: Any, data: list[Any]) -> Any:
-        """Return a host array of starting points, one a row, in the default dtype of the backend."""
-        strategy, shape = self.kernel.init_strategy, (self.num_chains, self.potential.size)
-        dtype = ops.default_dtype()
-        uniform = getattr(strategy, "__name__", "") == "init_to_uniform"
-        if uniform or not hasattr(self.potential, "initial"):
-            radius = getattr(strategy, "keywords", {}).get("radius", 2.0) if uniform else 2.0
-            with registry.using("numpy"):
-                return ops.astype(radius * (2.0 * random.uniform(generator, shape) - 1.0), dtype)
-        points = [_host(self.potential.initial(random.key(host_int(generator)), strategy, data)) for _ in range(self.num_chains)]
-        with registry.using("numpy"):
-            return ops.astype(ops.stack(points), dtype)
+    def _site_shapes(self, position: Any, data: list[Any]) -> dict[str, tuple[tuple[int, ...], str]]:
+        """Return shape and dtype of each site that a draw gives."""
+        found: dict[str, tuple[tuple[int, ...], str]] = {}
+
+        def look(position: Any, data: Any) -> None:
+            values = self.potential.constrain(position, data)
+            found.update({name: (tuple(ops.shape(value)), ops.dtype_name(value)) for name, value in values.items()})
+
+        self.backend.infer.evaluate_shapes(look, position, data)
+        return found
 
     def _first_mass(self, chains: ChainState) -> Mass:
+        """Return the metric to begin with: the given one, or the scales at the starts if there are gradients to tell them."""
         given = self.kernel.initial_inverse_mass
         given = None if given is None else _host(ops.array(given))
-        dtype, metric = ops.dtype_name(chains.position), self.kernel.metric
+        position, gradient = _host(chains.position), _host(chains.gradient)
         with registry.using("numpy"):
-            size = self.potential.size
-            mass = metric.identity(size) if given is None else metric.from_inverse(given)
-            mass = Mass(*(ops.astype(part, dtype) for part in mass))
-        return Mass(*(ops.array(part) for part in mass))
+            if given is None and self.kernel.adapt_mass_matrix and self.metric.by_gradients:
+                given = estimates.first_variances(ops.astype(position, "float64"), ops.astype(gradient, "float64"))
+            first = self.metric.identity(self.potential.size) if given is None else self.metric.from_inverse(given)
+            first = Mass(*(ops.astype(part, position.dtype) for part in first))
+        return Mass(*(ops.array(part) for part in first))
 
-    def _first_step(self, chains: ChainState, data: list[Any]) -> float:
+    def _first_step(self, chains: ChainState, mass: Mass, data: list[Any]) -> float:
         if self.kernel.step_size is not None:
             return float(self.kernel.step_size)
-        return self._search_step(chains, data, 1.0) if self.kernel.adapt_step_size else 1.0
+        return self._search_step(chains, mass, data, 1.0) if self.kernel.adapt_step_size else 1.0
 
-    def _search_step(self, chains: ChainState, data: list[Any], initial: float) -> float:
+    def _search_step(self, chains: ChainState, mass: Mass, data: list[Any], initial: float) -> float:
         """Return a step size found by single leapfrog steps; the arithmetic is on the host, only the gradient on the backend."""
-        metric, mass = self.kernel.metric, Mass(*map(_host, self.mass))
+        metric, mass = self.metric, Mass(*map(_host, mass))
         start = Phase(_host(chains.position), None, _host(chains.potential_energy), _host(chains.gradient))
 
         def energy_and_gradient(position: Any, data: list[Any]) -> Any:
@@ -185,7 +257,7 @@ class Sampler:
             tuning = adaptation.tuning(state.adaptation, adapting)
             chains, info = transition(key_step, state.chains, tuning, mass, data)
             updated = adaptation.update(state.adaptation, state.chains, chains, info)
-            kept = tree.map(lambda new, old: ops.where(adapting, new, old), updated, state.adaptation)
+            kept = adaptation.keep(state.adaptation, updated, adapting)
             draws = Draws(
                 chains.position,
                 chains.potential_energy,
@@ -198,29 +270,19 @@ class Sampler:
 
         return step
 
-    def _warm_up(self, state: RunState, num_warmup: int, data: list[Any], progress: Progress, interrupted: Any) -> RunState:
-        kernel = self.kernel
-        for window in windows.schedule(num_warmup):
-            pieces = []
-            for following, draws, gradient in self._chunks(
-                state, window.end - window.start, data, kernel.adapt_step_size, progress, interrupted
-            ):
-                state = following
-                pieces.append((draws.position, gradient))
-            if interrupted.is_set():
-                return state
-            if window.slow and kernel.adapt_mass_matrix:
-                self.mass = self._estimate(*zip(*pieces, strict=True))
-                if kernel.adapt_step_size:
-                    adaptation = self.kernel.adaptation()
-                    current = adaptation.tuning(state.adaptation, ops.array(False)).step_size
-                    size = self._search_step(state.chains, data, float(current))
-                    state = state._replace(adaptation=adaptation.restart(state.adaptation, size))
-        return state
+    def _close_window(self, session: Session, data: list[Any]) -> None:
+        """Estimate the metric from what the chains visited in a window, and look for a step size that fits it."""
+        session.mass = self._estimate(*zip(*session.visited, strict=True))
+        session.visited = []
+        if self.kernel.adapt_step_size:
+            adaptation, state = self.kernel.adaptation(), session.state
+            current = adaptation.tuning(state.adaptation, ops.array(False)).step_size
+            size = self._search_step(state.chains, session.mass, data, float(current))
+            session.state = state._replace(adaptation=adaptation.restart(state.adaptation, size))
 
     def _estimate(self, positions: Sequence[Any], gradients: Sequence[Any]) -> Mass:
         """Return the metric estimated from what all chains visited in a window."""
-        metric, dtype = self.kernel.metric, positions[0].dtype
+        metric, dtype = self.metric, positions[0].dtype
         with registry.using("numpy"):
             draws, gradients = (
                 ops.astype(ops.concat(pieces), "float64").reshape(-1, self.potential.size) for pieces in (positions, gradients)
@@ -229,51 +291,24 @@ class Sampler:
             mass = Mass(*(ops.astype(part, dtype) for part in mass))
         return Mass(*(ops.array(part) for part in mass))
 
-    def _chunks(
-        self, state: RunState, total: int, data: list[Any], adapting: bool, progress: Progress, interrupted: Any
-    ) -> Iterator[tuple[RunState, Draws, Any]]:
-        """Yield the state, the draws and their gradients, one chunk after another; a chunk takes about a quarter of a second."""
-        done, size = 0, FIRST_CHUNK
-        while done < total and not interrupted.is_set():
-            count = min(size, total - done)
-            began = time.perf_counter()
-            state, (draws, gradient) = self._advance(state, count, data, self.mass, ops.array(adapting))
-            elapsed = time.perf_counter() - began
-            done += count
-            self.num_gradients += int(draws.num_leapfrog_steps.sum())
-            size = max(1, min(LARGEST_CHUNK, 2 * size, int(count * CHUNK_SECONDS / max(elapsed, 1e-6)) + 1))
-            progress.update(count, draws, adapting)
-            yield state, draws, gradient
-
-
-@contextmanager
-def _interrupts() -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C of a block into a flag that is looked at between chunks; the second one raises at once."""
-    interrupted = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield interrupted
-        return
-    previous = signal.getsignal(signal.SIGINT)
-
-    def note(number: int, frame: Any) -> None:
-        if interrupted.is_set():
-            raise KeyboardInterrupt
-        interrupted.set()
-
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield interrupted
-    finally:
-        signal.signal(signal.SIGINT, previous)
-
-
-def _joined(pieces: list[Draws]) -> Draws:
-    with registry.using("numpy"):
-        return Draws(*(ops.concat(column) for column in zip(*pieces, strict=True)))
-
 
 def _host(value: Any) -> Any:
     return ops.to_numpy(value) if ops.is_array(value) else value
+
+
+def _described(leaf: Any) -> Any:
+    """Return a host array, or a list of one number: on numpy a number and an array of no dimension do not always round alike."""
+    if not hasattr(leaf, "dtype"):
+        return [leaf]
+    host = ops.to_numpy(leaf)
+    return [host] if registry.active().library == "numpy" and type(leaf) is not type(host) else host
+
+
+def _restored(described: Any) -> Any:
+    if isinstance(described, list):
+        number = described[0]
+        return number[()] if hasattr(number, "dtype") else number
+    return ops.array(described, dtype=described.dtype.name)
 
 
 def host_int(generator: Any) -> int:

@@ -1,80 +1,152 @@
-"""HMC and NUTS as a user configures them; the transitions themselves are pure functions in ``hmc.py`` and ``nuts.py``."""
+"""What samplers share: the target, the metric and what warm-up tunes. A kernel is configuration; its transitions are pure."""
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ppl import handlers, ops
 from ppl.errors import InferenceError
+from ppl.infer.adapt import windows
 from ppl.infer.adapt.step_size import StepSizeAdaptation
+from ppl.infer.adapt.windows import Window
 from ppl.infer.initialization import init_to_uniform
-from ppl.infer.mcmc import hmc, nuts, trajectory
-from ppl.infer.mcmc.metrics import Dense, Diagonal, Metric
+from ppl.infer.mcmc.blocks import Block, as_groups, block_mask
+from ppl.infer.mcmc.energy import EnergyPotential, init_to_params
+from ppl.infer.mcmc.given_transform import GivenTransform
+from ppl.infer.mcmc.metrics import Dense, Diagonal, Metric, automatic
 from ppl.infer.mcmc.spelling import resolve
 from ppl.infer.mcmc.state import Transition
 from ppl.infer.potential import FunctionPotential, ModelArguments, Potential
-from ppl.ops import compile
 from ppl.typing import Model
 
-LEAVES_A_DRAW = 8
+MASS_ESTIMATES = ("gradients", "draws")
 
 
 class Kernel(ABC):
-    """What HMC and NUTS share: the target, the metric and what is adapted.
+    """What HMC, NUTS and ChEES share.
 
-    :param model: a callable with primitives, or ``None`` if ``log_density_fn`` is given.
+    :param model: a callable with primitives; or one of the next two instead.
+    :param potential_fn: ``fn({name: value}) -> scalar``, a potential energy (minus the log density) of unconstrained values,
+        whose names and shapes ``initial_params`` tells.
     :param log_density_fn: ``fn(vector, *data) -> scalar``, a log density on unconstrained space, with ``dimension`` its size.
     :param step_size: first step size; found by search if ``None`` and adapted.
     :param adapt_step_size: whether warm-up tunes the step size by dual averaging.
     :param adapt_mass_matrix: whether warm-up estimates the metric in windows.
-    :param full_mass: a dense metric instead of a diagonal one (``dense_mass`` is the same).
+    :param full_mass: ``True``: a dense metric; ``False``: a diagonal one; ``None``: the draws of warm-up decide; a list of tuples
+        of site names such as ``[("a", "b"), ("c",)]``: dense within each tuple, diagonal elsewhere (``dense_mass`` is the same).
+    :param transforms: a dict from site name to the transform from its support to unconstrained space, in place of the usual one;
+        such a site is sampled as ``<name>_unconstrained``.
+    :param max_plate_nesting: the number of dimensions that plates use, left of which discrete sites are enumerated.
     :param target_accept_prob: the mean acceptance probability that the step size is tuned to, in (0, 1).
     :param init_strategy: where chains start: one of the ``init_to_...`` functions.
+    :param initial_params: a dict of unconstrained values from which :meth:`MCMCKernel.sample` or ``potential_fn`` starts.
     :param initial_inverse_mass: inverse mass to begin with: ``(D,)`` variances or a ``(D, D)`` covariance.
+    :param mass_estimate: ``"gradients"``: the metric is estimated from draws and their gradients in short windows, so that a
+        third of the usual warm-up suffices; ``"draws"``: from draws alone, in Stan's windows.
     :raises InferenceError: for a value out of range or an unknown argument.
+
+    ``jit_compile``, ``jit_options`` and ``ignore_jit_warnings`` are accepted and have no effect: what repeats is always compiled.
     """
 
     def __init__(
         self,
         model: Model | None = None,
+        potential_fn: Callable[..., Any] | None = None,
         *,
         log_density_fn: Callable[..., Any] | None = None,
         dimension: int | None = None,
         step_size: float | None = None,
         adapt_step_size: bool = True,
         adapt_mass_matrix: bool = True,
-        full_mass: bool | None = None,
+        full_mass: bool | Sequence[Any] | None = None,
+        transforms: Mapping[str, Any] | None = None,
+        max_plate_nesting: int | None = None,
         target_accept_prob: float = 0.8,
         init_strategy: Callable[..., Any] | None = None,
+        initial_params: Mapping[str, Any] | None = None,
         initial_inverse_mass: Any = None,
+        mass_estimate: str = "gradients",
         **spellings: Any,
     ) -> None:
-        self.potential: Callable[[ModelArguments], Potential | FunctionPotential]
-        if model is not None and log_density_fn is None:
-            self.potential = partial(Potential, model)
-        elif model is None and log_density_fn is not None:
-            if dimension is None:
-                raise InferenceError(f"{type(self).__name__} with log_density_fn needs dimension=..., the length of its vector")
-            self.potential = partial(FunctionPotential, log_density_fn, dimension)
-        else:
-            raise InferenceError(f"{type(self).__name__} needs either a model or log_density_fn=..., and only one of them")
+        name = type(self).__name__
+        given = {"full_mass": full_mass, "init_strategy": init_strategy, "initial_inverse_mass": initial_inverse_mass}
+        given = resolve(name, given, spellings)
+        if sum(target is not None for target in (model, potential_fn, log_density_fn)) != 1:
+            raise InferenceError(f"{name} needs either a model or log_density_fn=... or potential_fn=..., and only one of them")
+        if log_density_fn is not None and not (isinstance(dimension, int) and dimension > 0):
+            raise InferenceError(f"{name} with log_density_fn needs dimension=..., the length of its vector; got {dimension!r}")
+        if transforms and model is None:
+            raise InferenceError(f"{name} takes transforms= of the sites of a model; a density of one's own has no constraints")
         if not 0.0 < target_accept_prob < 1.0:
             raise InferenceError(f"target_accept_prob must lie strictly between 0 and 1, got {target_accept_prob}")
-        if step_size is not None and not step_size > 0.0:
-            raise InferenceError(f"step_size must be positive, got {step_size}")
-        given = {"full_mass": full_mass, "init_strategy": init_strategy, "initial_inverse_mass": initial_inverse_mass}
-        given = resolve(type(self).__name__, given, spellings)
+        require_positive("step_size", step_size)
+        if max_plate_nesting is not None and not (isinstance(max_plate_nesting, int) and max_plate_nesting >= 0):
+            raise InferenceError(f"max_plate_nesting must be an int of at least 0, got {max_plate_nesting!r}")
+        self.model: Any = model
+        self.potential_fn = potential_fn
+        self.log_density_fn = log_density_fn
+        self.dimension: Any = dimension
         self.step_size = step_size
         self.adapt_step_size = adapt_step_size
         self.adapt_mass_matrix = adapt_mass_matrix
+        self.transforms = dict(transforms or {})
+        self.max_plate_nesting = max_plate_nesting
         self.target_accept_prob = target_accept_prob
-        self.init_strategy = given["init_strategy"] or init_to_uniform
+        self.init_strategy = given["init_strategy"] or (init_to_params if potential_fn else init_to_uniform)
+        self.initial_params = initial_params
         self.initial_inverse_mass = given["initial_inverse_mass"]
-        self.metric: Metric = Dense() if given["full_mass"] else Diagonal()
+        full_mass = given["full_mass"]
+        self.groups = () if full_mass is None or isinstance(full_mass, bool) else as_groups(full_mass)
+        if mass_estimate not in MASS_ESTIMATES:
+            raise InferenceError(f"mass_estimate must be one of {', '.join(map(repr, MASS_ESTIMATES))}, got {mass_estimate!r}")
+        self.full_mass = full_mass
+        self.mass_estimate = mass_estimate
+        self.metric: Metric = Dense() if full_mass else Diagonal()
+        self._strategies = {site: GivenTransform(transform) for site, transform in self.transforms.items()}
 
-    def adaptation(self) -> StepSizeAdaptation:
+    def potential(self, arguments: ModelArguments) -> Any:
+        """Return the target given the arguments of a run.
+
+        :raises InferenceError: if the model cannot be sampled, or names given to the kernel are no sites of it.
+        """
+        if self.log_density_fn is not None:
+            return FunctionPotential(self.log_density_fn, self.dimension, arguments)
+        if self.potential_fn is not None:
+            return EnergyPotential(self.potential_fn, self.initial_params, arguments)
+        model = handlers.reparam(self.model, config=self._strategies) if self._strategies else self.model
+        return Potential(model, arguments)
+
+    def bind(self, potential: Any) -> Kernel:
+        """Return the kernel for one target: a copy whose metric is chosen for its size and the places of its sites.
+
+        :raises InferenceError: if ``full_mass`` names no site of it, or ``initial_inverse_mass`` has another size.
+        """
+        by_gradients = self.mass_estimate == "gradients"
+        bound = copy.copy(self)
+        if self.groups:
+            bound.metric = Block(block_mask(self.groups, getattr(potential, "sites", ())), by_gradients)
+        elif self.full_mass is None and by_gradients:
+            bound.metric = automatic(potential.size)
+        else:
+            bound.metric = Dense(by_gradients) if self.full_mass else Diagonal(by_gradients)
+        if self.initial_inverse_mass is not None:
+            size, shape = potential.size, ops.shape(ops.array(self.initial_inverse_mass))
+            allowed = [(size,)] if isinstance(bound.metric, Diagonal) else [(size,), (size, size)]
+            if shape not in allowed:
+                raise InferenceError(
+                    f"initial_inverse_mass has shape {shape}; expected {' or '.join(map(str, allowed))}: variances, or the "
+                    "covariance of a metric that is not diagonal"
+                )
+        return bound
+
+    def schedule(self, num_warmup: int) -> list[Window]:
+        """Return the windows of warm-up."""
+        return windows.short(num_warmup) if self.mass_estimate == "gradients" else windows.schedule(num_warmup)
+
+    def adaptation(self) -> Any:
         """Return what tunes the step size, and whatever else a kernel has, from one transition to the next."""
         return StepSizeAdaptation(self.target_accept_prob)
 
@@ -86,69 +158,19 @@ class Kernel(ABC):
         """
 
 
-class NUTS(Kernel):
-    """The no-U-turn sampler: HMC whose trajectories end when they turn back (Hoffman and Gelman 2014; Betancourt 2017).
+def require_positive(name: str, value: float | None) -> None:
+    """Raise unless ``value`` is ``None`` or a positive finite number.
 
-    :param max_tree_depth: a trajectory has at most ``2**max_tree_depth - 1`` leapfrog steps.
-
-    The other parameters are those of :class:`Kernel`.
-
-    >>> import ppl
-    >>> from ppl import distributions as dist, infer, ops
-    >>> def model():
-    ...     return ppl.sample("x", dist.Normal(ops.zeros((2,)), 1.0).to_event(1))
-    >>> mcmc = infer.MCMC(infer.NUTS(model, max_tree_depth=3), num_samples=5, num_chains=2, progress_bar=False, seed=0).run()
-    >>> tuple(mcmc.get_samples(group_by_chain=True)["x"].shape)
-    (2, 5, 2)
+    :raises InferenceError: naming it.
     """
-
-    def __init__(self, model: Model | None = None, *, max_tree_depth: int = 10, **options: Any) -> None:
-        super().__init__(model, **options)
-        if not (isinstance(max_tree_depth, int) and 1 <= max_tree_depth <= 20):
-            raise InferenceError(f"max_tree_depth must be an int from 1 to 20, got {max_tree_depth!r}")
-        self.max_tree_depth = max_tree_depth
-
-    def transition(self, energy_and_gradient: Callable[..., Any], num_draws: int) -> Transition:
-        """Return the NUTS transition of all chains."""
-        leaf = trajectory.flat_leaf(trajectory.make_leaf(energy_and_gradient, self.metric))
-        leaf = compile.compile(leaf, horizon=LEAVES_A_DRAW * num_draws)
-        return nuts.make_step(self.metric, trajectory.structured_leaf(leaf), self.max_tree_depth)
+    if value is not None and not 0.0 < value < float("inf"):
+        raise InferenceError(f"{name} must be positive and finite, got {value!r}")
 
 
-class HMC(Kernel):
-    """Hamiltonian Monte Carlo with a fixed trajectory length (Neal 2011).
+def require_count(name: str, value: Any, least: int, most: int) -> None:
+    """Raise unless ``value`` is an int of the range.
 
-    :param trajectory_length: integration time of a trajectory, two pi by default.
-    :param num_steps: the number of leapfrog steps instead.
-
-    The other parameters are those of :class:`Kernel`.
-
-    >>> from ppl import infer, ops
-    >>> hmc = infer.HMC(log_density_fn=lambda x: -0.5 * ops.sum(x * x), dimension=3, num_steps=4)
-    >>> infer.MCMC(hmc, num_samples=5, progress_bar=False, seed=0).run().num_gradients > 0
-    True
+    :raises InferenceError: naming it.
     """
-
-    def __init__(
-        self,
-        model: Model | None = None,
-        *,
-        trajectory_length: float | None = None,
-        num_steps: int | None = None,
-        **options: Any,
-    ) -> None:
-        super().__init__(model, **options)
-        if trajectory_length is not None and num_steps is not None:
-            raise InferenceError("HMC takes trajectory_length or num_steps, not both")
-        if num_steps is not None and not (isinstance(num_steps, int) and num_steps > 0):
-            raise InferenceError(f"num_steps must be a positive int, got {num_steps!r}")
-        if trajectory_length is not None and not trajectory_length > 0.0:
-            raise InferenceError(f"trajectory_length must be positive, got {trajectory_length!r}")
-        self.num_steps = num_steps
-        self.trajectory_length = trajectory_length if trajectory_length is not None else 6.283185307179586
-
-    def transition(self, energy_and_gradient: Callable[..., Any], num_draws: int) -> Transition:
-        """Return the HMC transition of all chains."""
-        one_step = hmc.make_leapfrog(energy_and_gradient, self.metric)
-        one_step = compile.compile(one_step, horizon=LEAVES_A_DRAW * num_draws)
-        return hmc.make_step(self.metric, one_step, self.trajectory_length, self.num_steps)
+    if isinstance(value, bool) or not (isinstance(value, int) and least <= value <= most):
+        raise InferenceError(f"{name} must be an int from {least} to {most}, got {value!r}")

@@ -6,13 +6,23 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 from ppl import ops
+from ppl.infer.adapt import mass as estimates
 from ppl.infer.mcmc.state import Mass
 from ppl.ops import random
 from ppl.typing import Shape
 
+# Up to this dimension a product with a matrix costs little beside a gradient, so that any metric may be a matrix.
+LARGEST_MATRIX = 128
+
 
 class Metric(ABC):
-    """The interface: a metric is stateless, its numbers are a :class:`~ppl.infer.mcmc.state.Mass`."""
+    """The interface: a metric is stateless, its numbers are a :class:`~ppl.infer.mcmc.state.Mass`.
+
+    :param by_gradients: whether it is estimated from draws and gradients, or from draws alone as Stan does.
+    """
+
+    def __init__(self, by_gradients: bool = True) -> None:
+        self.by_gradients = by_gradients
 
     @abstractmethod
     def identity(self, size: int) -> Mass:
@@ -32,7 +42,7 @@ class Metric(ABC):
 
     @abstractmethod
     def estimate(self, draws: Any, gradients: Any) -> Any:
-        """Return an inverse mass from ``draws`` and their gradients of shape ``(n, D)``."""
+        """Return an inverse mass from what the chains visited, host arrays of shape ``(n, D)``."""
 
     def kinetic_energy(self, mass: Mass, momentum: Any) -> Any:
         """Return the kinetic energy of each chain, shape ``(C,)``."""
@@ -59,37 +69,46 @@ class Diagonal(Metric):
         return mass.factor * random.normal(key, shape)
 
     def estimate(self, draws: Any, gradients: Any) -> Any:
-        """Return shrunken sample variances."""
-        count = ops.shape(draws)[0]
-        return _shrink(ops.var(draws, axis=0, correction=1), count, 1.0)
+        """Return variances."""
+        return estimates.variances_by_gradients(draws, gradients) if self.by_gradients else estimates.variances(draws)
 
 
 class Dense(Metric):
-    """Correlated coordinates: ``inverse`` has shape ``(D, D)`` and ``factor`` is its Cholesky factor."""
+    """Correlated coordinates: ``inverse`` has shape ``(D, D)``; ``factor`` is the inverse of its Cholesky factor."""
 
     def identity(self, size: int) -> Mass:
         """Return unit masses."""
         return Mass(ops.eye(size), ops.eye(size))
 
     def from_inverse(self, inverse: Any) -> Mass:
-        """Return the metric of this covariance."""
-        return Mass(inverse, ops.cholesky(inverse))
+        """Return the metric of this covariance, or of these variances."""
+        if ops.ndim(inverse) == 1:
+            inverse = inverse * ops.eye(ops.shape(inverse)[0])
+        return Mass(inverse, ops.inv(ops.cholesky(inverse)))
 
     def velocity(self, mass: Mass, momentum: Any) -> Any:
         """Multiply by the covariance."""
         return ops.matmul(momentum, mass.inverse)
 
     def draw(self, key: Any, mass: Mass, shape: Shape) -> Any:
-        """Solve against the factor, so that the covariance is the inverse of ``inverse``."""
-        normals = ops.matrix_transpose(random.normal(key, shape))
-        return ops.matrix_transpose(ops.solve_triangular(mass.factor, normals, transpose=True))
+        """Multiply standard normals by the factor, so that the covariance is the inverse of ``inverse``."""
+        return ops.matmul(random.normal(key, shape), mass.factor)
 
     def estimate(self, draws: Any, gradients: Any) -> Any:
-        """Return the shrunken sample covariance."""
-        count, size = ops.shape(draws)
-        centred = draws - ops.mean(draws, axis=0)
-        return _shrink(ops.matmul(ops.matrix_transpose(centred), centred) / (count - 1), count, ops.eye(size))
+        """Return a covariance; from few draws the shrunken one, which gradients cannot improve."""
+        if self.by_gradients and estimates.enough(draws):
+            return estimates.covariance_by_gradients(draws, gradients)
+        return estimates.covariance(draws)
 
 
-def _shrink(covariance: Any, count: int, target: Any) -> Any:
-    return covariance * (count / (count + 5.0)) + 1e-3 * (5.0 / (count + 5.0)) * target
+class Automatic(Dense):
+    """Independent coordinates until the draws show correlations that a matrix repays."""
+
+    def estimate(self, draws: Any, gradients: Any) -> Any:
+        """Return variances or a covariance."""
+        return estimates.worthwhile(draws, gradients)
+
+
+def automatic(size: int) -> Metric:
+    """Return the metric for ``size`` dimensions where the user named none."""
+    return Automatic() if size <= LARGEST_MATRIX else Diagonal()

@@ -1,4 +1,4 @@
-"""The no-U-turn sampler with multinomial sampling, built iteratively (Hoffman and Gelman 2014; Betancourt 2017)."""
+"""The no-U-turn sampler, built iteratively (Hoffman and Gelman 2014; Betancourt 2017)."""
 
 from __future__ import annotations
 
@@ -9,107 +9,134 @@ from ppl import ops
 from ppl.infer.mcmc import termination, trajectory
 from ppl.infer.mcmc.metrics import Metric
 from ppl.infer.mcmc.state import ChainState, Mass, StepInfo, Transition, Tuning
-from ppl.infer.mcmc.trajectory import Subtree, Tree
+from ppl.infer.mcmc.trajectory import Course, Subtree, Tree
 from ppl.ops import control, random
 
 LEAVES_A_BLOCK = 16
 
-# A key and the block of log uniforms drawn before it.
-Randomness: TypeAlias = tuple[Any, Any]
-# Step size, metric, initial energy, data.
-Constants: TypeAlias = tuple[Any, Mass, Any, Any]
-# Subtree, checkpoints, number of the leaf, randomness.
-Growth: TypeAlias = tuple[Subtree, Any, Any, Randomness]
-# Tree, depth, randomness.
-Doubling: TypeAlias = tuple[Tree, Any, Randomness]
+# Subtree, number of the leaf, a key and the block of log uniforms drawn before it.
+Growth: TypeAlias = tuple[Subtree, Any, Any, Any]
+# Tree, subtree, course, depth, a key and its block.
+Doubling: TypeAlias = tuple[Tree, Subtree, Course, Any, Any, Any]
 
 
-def make_step(metric: Metric, leaf: Callable[..., Subtree], max_tree_depth: int) -> Transition:
+def make_step(
+    metric: Metric,
+    energy_and_gradient: Callable[..., Any],
+    max_tree_depth: int,
+    multinomial: bool,
+    compiled: Callable[..., Any],
+) -> Transition:
     """Return the transition ``step(key, state, tuning, mass, data) -> (state, info)`` of all chains.
 
-    :param leaf: what :func:`ppl.infer.mcmc.trajectory.make_leaf` returns, compiled or not.
+    :param energy_and_gradient: ``(position (C, D), data) -> (energy (C,), gradient (C, D))``.
     :param max_tree_depth: a trajectory has at most ``2**max_tree_depth - 1`` leapfrog steps.
+    :param multinomial: whether a state is drawn from the trajectory by its weight, or uniformly from a slice.
+    :param compiled: ``(function, calls a transition) -> function``, compiled if that pays.
     """
-    tables = termination.checkpoint_tables(max_tree_depth)
-    traced_tables = [ops.array(table, dtype="int64") for table in tables]
+    table = termination.places(max_tree_depth)
+    traced = ops.array(table, dtype="int64")
+    rows = [ops.array(row, dtype="int64") for row in table]
+    num_checkpoints = termination.count(max_tree_depth)
+    leaf_of_arrays = compiled(_flat_leaf(trajectory.make_leaf(energy_and_gradient, metric, multinomial)), 8)
+    start_of_arrays = compiled(_flat_start(metric), 1)
+    close_of_arrays = compiled(_flat_close(metric), 3)
 
-    def checkpoints_of(number: Any) -> Any:
-        return [table[number] for table in (tables if isinstance(number, int) else traced_tables)]
+    def place(number: Any) -> Any:
+        return rows[number] if isinstance(number, int) else traced[number]
 
-    def grow(
-        tree: Tree, depth: Any, going_right: Any, randomness: Randomness, constants: Constants
-    ) -> tuple[Subtree, Randomness]:
+    def grow(subtree: Subtree, depth: Any, course: Course, key: Any, block: Any, mass: Mass, data: Any) -> Growth:
         """Build ``2**depth`` leaves on one side of each trajectory."""
-        step_size, mass, initial_energy, data = constants
-        signed_step = ops.where(going_right, step_size, -step_size)[:, None]
         num_leaves = 1 << depth
-        shape = ops.shape(tree.momentum_sum)
-        checkpoints = ops.zeros((max(max_tree_depth - 1, 1), 2, *shape), dtype=ops.dtype_name(tree.momentum_sum))
 
         def unfinished(state: Growth) -> Any:
-            subtree, _, number, _ = state
-            return (number < num_leaves) & ops.any(tree.active & ~(subtree.turning | subtree.divergent))
+            subtree, number, _, _ = state
+            return (number < num_leaves) & subtree.growing
 
         def add_leaf(state: Growth) -> Growth:
-            subtree, checkpoints, number, (key, block) = state
+            subtree, number, key, block = state
             total = num_leaves - 1 + number
             key, block = control.cond((total % LEAVES_A_BLOCK == 0) & (total > 0), refill, lambda *same: same, key, block)
-            log_uniform = block[total % LEAVES_A_BLOCK]
-            subtree = leaf(subtree, tree.active, signed_step, mass, initial_energy, log_uniform, data)
-            momentum = subtree.edge[1]
+            arrays = leaf_of_arrays(*subtree[:3], *course, place(number), block[total % LEAVES_A_BLOCK], *mass, *data)
+            return Subtree(*arrays), number + 1, key, block
 
-            first, last = checkpoints_of(number)
+        subtree = subtree._replace(checkpoints=ops.zeros(checkpoint_shape(subtree), dtype=ops.dtype_name(subtree.points)))
+        return control.while_loop(unfinished, add_leaf, (subtree, 0, key, block))
 
-            def open_node(checkpoints: Any, turning: Any) -> tuple[Any, Any]:
-                return termination.keep_checkpoint(checkpoints, last, momentum, subtree.momentum_sum), turning
+    def checkpoint_shape(subtree: Subtree) -> tuple[int, ...]:
+        return num_checkpoints + 1, 3, *ops.shape(subtree.points)[1:]
 
-            def close_nodes(checkpoints: Any, turning: Any) -> tuple[Any, Any]:
-                turned = termination.any_turning(metric, mass, checkpoints, first, last, momentum, subtree.momentum_sum)
-                return checkpoints, turning | turned
-
-            checkpoints, turning = control.cond(number % 2 == 0, open_node, close_nodes, checkpoints, subtree.turning)
-            return subtree._replace(turning=turning), checkpoints, number + 1, (key, block)
-
-        start = (trajectory.start_subtree(tree, going_right), checkpoints, 0, randomness)
-        subtree, _, _, randomness = control.while_loop(unfinished, add_leaf, start)
-        return subtree, randomness
-
-    def refill(key: Any, block: Any) -> Randomness:
+    def refill(key: Any, block: Any) -> tuple[Any, Any]:
         key, key_block = random.split(key)
         return key, _log_uniforms(key_block, ops.shape(block))
 
     def step(key: Any, state: ChainState, tuning: Tuning, mass: Mass, data: Any) -> tuple[ChainState, StepInfo]:
         """One transition of every chain."""
-        step_size = tuning.step_size + ops.zeros_like(state.potential_energy)
         key_momentum, key_tree, key_leaves, key_refill = random.split(key, 4)
         num_chains = ops.shape(state.position)[0]
         momentum = metric.draw(key_momentum, mass, ops.shape(state.position))
-        initial_energy = state.potential_energy + metric.kinetic_energy(mass, momentum)
-        uniforms = random.open_uniform(key_tree, (max_tree_depth, num_chains))
-        rights = uniforms < 0.5
-        numbers = _log_uniforms(key_leaves, (max_tree_depth + LEAVES_A_BLOCK, num_chains))
-        merges, block = numbers[:max_tree_depth], numbers[max_tree_depth:]
-        constants = (step_size, mass, initial_energy, data)
-
-        def turning_of(left: Any, right: Any, momentum_sum: Any) -> Any:
-            return termination.is_turning(metric, mass, left, right, momentum_sum)
+        rights = random.open_uniform(key_tree, (max_tree_depth + 1, num_chains)) < 0.5
+        numbers = _log_uniforms(key_leaves, (max_tree_depth + 1 + LEAVES_A_BLOCK, num_chains))
+        merges, block = numbers[: max_tree_depth + 1], numbers[max_tree_depth + 1 :]
 
         def unfinished(carry: Doubling) -> Any:
-            tree, depth, _ = carry
-            return (depth < max_tree_depth) & ops.any(tree.active)
+            _, subtree, _, depth, _, _ = carry
+            return (depth < max_tree_depth) & subtree.growing
 
         def double(carry: Doubling) -> Doubling:
-            tree, depth, randomness = carry
-            subtree, randomness = grow(tree, depth, rights[depth], randomness, constants)
-            return trajectory.merge(tree, subtree, rights[depth], merges[depth], turning_of), depth + 1, randomness
+            tree, subtree, course, depth, key, block = carry
+            subtree, _, key, block = grow(subtree, depth, course, key, block, mass, data)
+            arrays = close_of_arrays(*tree, *subtree[:2], *course, *mass, merges[depth], rights[depth + 1])
+            return *_structured(arrays), depth + 1, key, block
 
-        tree = trajectory.start_tree(state.position, momentum, state.potential_energy, state.gradient)
-        tree, _, _ = control.while_loop(unfinished, double, (tree, 0, (key_refill, block)))
-        info = StepInfo(tree.sum_accept / tree.num_leapfrog_steps, tree.num_leapfrog_steps, tree.divergent)
-        return ChainState(tree.proposal[0], tree.proposal_energy, tree.proposal[1]), info
+        arrays = start_of_arrays(*state, momentum, tuning.step_size, *mass, merges[-1], rights[0])
+        tree, *_ = control.while_loop(unfinished, double, (*_structured(arrays), 0, key_refill, block))
+        energy, _, sum_accept, num_steps, _, divergent = (tree.numbers[row] for row in range(6))
+        info = StepInfo(sum_accept / num_steps, ops.astype(num_steps, "int32"), divergent > 0.0)
+        return ChainState(tree.points[6], energy, tree.points[7]), info
 
     return step
 
 
 def _log_uniforms(key: Any, shape: tuple[int, ...]) -> Any:
     return ops.log(random.open_uniform(key, shape))
+
+
+# Compiled code is called fastest with arrays alone as arguments and results.
+
+
+def _flat_leaf(leaf: Callable[..., Subtree]) -> Callable[..., tuple[Any, ...]]:
+    def leaf_of_arrays(points: Any, numbers: Any, checkpoints: Any, course: Any, place: Any, log_uniform: Any, *rest: Any) -> Any:
+        inverse, factor, *data = rest
+        subtree = Subtree(points, numbers, checkpoints, None)
+        return tuple(leaf(subtree, Course(course), place, log_uniform, Mass(inverse, factor), data))
+
+    return leaf_of_arrays
+
+
+def _flat_start(metric: Metric) -> Callable[..., tuple[Any, ...]]:
+    def start_of_arrays(position: Any, energy: Any, gradient: Any, momentum: Any, step_size: Any, *rest: Any) -> Any:
+        inverse, factor, log_slice, going_right = rest
+        state, mass = ChainState(position, energy, gradient), Mass(inverse, factor)
+        return _arrays(*trajectory.start(metric, state, momentum, step_size, mass, log_slice, going_right))
+
+    return start_of_arrays
+
+
+def _flat_close(metric: Metric) -> Callable[..., tuple[Any, ...]]:
+    def close_of_arrays(points: Any, numbers: Any, new_points: Any, new_numbers: Any, course: Any, *rest: Any) -> Any:
+        inverse, factor, log_uniform, going_right = rest
+        tree, subtree = Tree(points, numbers), Subtree(new_points, new_numbers, None, None)
+        mass = Mass(inverse, factor)
+        return _arrays(*trajectory.close(metric, tree, subtree, Course(course), mass, log_uniform, going_right))
+
+    return close_of_arrays
+
+
+def _arrays(tree: Tree, subtree: Subtree, course: Course) -> tuple[Any, ...]:
+    return *tree, subtree.points, subtree.numbers, subtree.growing, *course
+
+
+def _structured(arrays: tuple[Any, ...]) -> tuple[Tree, Subtree, Course]:
+    points, numbers, new_points, new_numbers, growing, course = arrays
+    return Tree(points, numbers), Subtree(new_points, new_numbers, None, growing), Course(course)

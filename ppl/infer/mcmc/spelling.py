@@ -17,7 +17,7 @@ WITHOUT_EFFECT = {
     "jit_options": "everything that repeats is compiled",
     "ignore_jit_warnings": "no such warnings are given",
     "forward_mode_differentiation": "gradients are reverse mode",
-    "mp_context": "chains advance together in this process",
+    "mp_context": "processes are always spawned",
 }
 
 

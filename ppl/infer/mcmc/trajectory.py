@@ -1,8 +1,8 @@
 """The pieces of a no-U-turn trajectory: one leaf, one doubling, all chains in lockstep.
 
-All chains build the same doubling at the same time, so the depth, the number of the leaf and the checkpoints are numbers shared
-by the chains, and only what differs between chains carries a chain axis. Chains that stopped are masked where their results are
-read.
+All chains build the same doubling at the same time, so the depth and the number of the leaf are shared by the chains, and only
+what differs between chains carries a chain axis. Chains that stopped are masked where their results are read. What belongs
+together lies in one array, because compiled code is called the faster, the fewer arrays it takes; ``C`` chains, ``D`` dimensions.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ppl import ops
+from ppl.infer.mcmc import termination
 from ppl.infer.mcmc.integrators import Phase, leapfrog
 from ppl.infer.mcmc.metrics import Metric
-from ppl.infer.mcmc.state import Mass
+from ppl.infer.mcmc.state import ChainState, Mass
 
 MAX_ENERGY_CHANGE = 1000.0
 
@@ -21,145 +22,139 @@ MAX_ENERGY_CHANGE = 1000.0
 class Subtree(NamedTuple):
     """The doubling under construction.
 
-    ``edge (3, C, D)``: position, momentum and gradient at the newest leaf; ``proposal (2, C, D)``: position and gradient of the
-    leaf chosen so far, with ``proposal_energy (C,)``; ``log_weight (C,)``: log of the summed weights of its leaves.
+    ``points (6, C, D)``: position, momentum and gradient at the newest leaf, position and gradient of the leaf chosen so far, sum
+    of the momenta; ``numbers (6, C)``: potential energy of the chosen leaf, log of the summed weights, sum of acceptance
+    probabilities, number of leapfrog steps, whether it turned, whether it diverged (0 or 1); ``checkpoints (K + 1, 3, C, D)`` of
+    :mod:`ppl.infer.mcmc.termination`; ``growing ()``: whether any chain goes on.
     """
 
-    edge: Any
-    proposal: Any
-    proposal_energy: Any
-    momentum_sum: Any
-    log_weight: Any
-    turning: Any
-    divergent: Any
-    sum_accept: Any
-    num_leapfrog_steps: Any
+    points: Any
+    numbers: Any
+    checkpoints: Any
+    growing: Any
 
 
 class Tree(NamedTuple):
-    """The whole trajectory: its two ends, its chosen state and what has been counted."""
+    """The whole trajectory.
 
-    left: Any
-    right: Any
-    proposal: Any
-    proposal_energy: Any
-    momentum_sum: Any
-    log_weight: Any
-    active: Any
-    divergent: Any
-    sum_accept: Any
-    num_leapfrog_steps: Any
-
-
-def make_leaf(energy_and_gradient: Callable[..., Any], metric: Metric) -> Callable[..., Subtree]:
-    """Return the pure function that adds one leaf to a subtree: the part of the sampler worth compiling."""
-
-    def leaf(
-        subtree: Subtree, active: Any, signed_step: Any, mass: Mass, initial_energy: Any, log_uniform: Any, data: Any
-    ) -> Subtree:
-        running = active & ~(subtree.turning | subtree.divergent)
-        phase = Phase(subtree.edge[0], subtree.edge[1], None, subtree.edge[2])
-        phase = leapfrog(energy_and_gradient, metric, phase, signed_step, mass, data)
-        energy = phase.potential_energy + metric.kinetic_energy(mass, phase.momentum)
-        energy_change = energy - initial_energy
-        energy_change = ops.where(ops.isnan(energy_change), ops.full_like(energy_change, float("inf")), energy_change)
-        log_weight = ops.logaddexp(subtree.log_weight, -energy_change)
-        chosen = log_uniform < -energy_change - log_weight
-        accept = ops.exp(-ops.maximum(energy_change, 0.0))
-        return Subtree(
-            edge=ops.stack([phase.position, phase.momentum, phase.gradient]),
-            proposal=ops.where(chosen[:, None], ops.stack([phase.position, phase.gradient]), subtree.proposal),
-            proposal_energy=ops.where(chosen, phase.potential_energy, subtree.proposal_energy),
-            momentum_sum=subtree.momentum_sum + phase.momentum,
-            log_weight=log_weight,
-            turning=subtree.turning,
-            divergent=subtree.divergent | (running & (energy_change > MAX_ENERGY_CHANGE)),
-            sum_accept=subtree.sum_accept + ops.where(running, accept, ops.zeros_like(accept)),
-            num_leapfrog_steps=subtree.num_leapfrog_steps + ops.astype(running, "int32"),
-        )
-
-    return leaf
-
-
-def flat_leaf(leaf: Callable[..., Subtree]) -> Callable[..., tuple[Any, ...]]:
-    """Return ``leaf`` with arrays alone as arguments and results: compiled code is called fastest so."""
-
-    def call(
-        active: Any, signed_step: Any, inverse: Any, factor: Any, initial_energy: Any, log_uniform: Any, *rest: Any
-    ) -> tuple[Any, ...]:
-        subtree, data = Subtree(*rest[: len(Subtree._fields)]), list(rest[len(Subtree._fields) :])
-        return tuple(leaf(subtree, active, signed_step, Mass(inverse, factor), initial_energy, log_uniform, data))
-
-    return call
-
-
-def structured_leaf(call: Callable[..., tuple[Any, ...]]) -> Callable[..., Subtree]:
-    """Return the leaf whose flat form is ``call``: the inverse of :func:`flat_leaf`."""
-
-    def leaf(
-        subtree: Subtree, active: Any, signed_step: Any, mass: Mass, initial_energy: Any, log_uniform: Any, data: Any
-    ) -> Subtree:
-        return Subtree(*call(active, signed_step, *mass, initial_energy, log_uniform, *subtree, *data))
-
-    return leaf
-
-
-def start_tree(position: Any, momentum: Any, potential_energy: Any, gradient: Any) -> Tree:
-    """Return the trajectory of a single point for each chain."""
-    edge = ops.stack([position, momentum, gradient])
-    nothing = ops.zeros_like(potential_energy)
-    false = ops.zeros_like(potential_energy, dtype="bool")
-    return Tree(
-        left=edge,
-        right=edge,
-        proposal=ops.stack([position, gradient]),
-        proposal_energy=potential_energy,
-        momentum_sum=momentum,
-        log_weight=nothing,
-        active=~false,
-        divergent=false,
-        sum_accept=nothing,
-        num_leapfrog_steps=ops.zeros_like(potential_energy, dtype="int32"),
-    )
-
-
-def start_subtree(tree: Tree, going_right: Any) -> Subtree:
-    """Return an empty subtree that grows from the right or left end of each chain's trajectory."""
-    false = ops.zeros_like(tree.active)
-    return Subtree(
-        edge=ops.where(going_right[:, None], tree.right, tree.left),
-        proposal=tree.proposal,
-        proposal_energy=tree.proposal_energy,
-        momentum_sum=ops.zeros_like(tree.momentum_sum),
-        log_weight=ops.full_like(tree.log_weight, -float("inf")),
-        turning=false,
-        divergent=false,
-        sum_accept=tree.sum_accept,
-        num_leapfrog_steps=tree.num_leapfrog_steps,
-    )
-
-
-def merge(tree: Tree, subtree: Subtree, going_right: Any, log_uniform: Any, turning_of: Callable[..., Any]) -> Tree:
-    """Join a finished subtree to the trajectory by biased progressive sampling (Betancourt 2017, app. A.3.2).
-
-    :param turning_of: ``(left momentum, right momentum, momentum sum) -> (C,)``.
+    ``points (9, C, D)``: position, momentum and gradient at the left and at the right end, position and gradient of the chosen
+    state, sum of the momenta; ``numbers (6, C)``: potential energy of the chosen state, log of the summed weights, sum of
+    acceptance probabilities, number of leapfrog steps, whether it still grows, whether it diverged.
     """
-    grown = tree.active & ~(subtree.turning | subtree.divergent)
-    chosen = grown & (log_uniform < subtree.log_weight - tree.log_weight)
-    to_right = (grown & going_right)[:, None]
-    to_left = (grown & ~going_right)[:, None]
-    left = ops.where(to_left, subtree.edge, tree.left)
-    right = ops.where(to_right, subtree.edge, tree.right)
-    momentum_sum = ops.where(grown[:, None], tree.momentum_sum + subtree.momentum_sum, tree.momentum_sum)
-    return Tree(
-        left=left,
-        right=right,
-        proposal=ops.where(chosen[:, None], subtree.proposal, tree.proposal),
-        proposal_energy=ops.where(chosen, subtree.proposal_energy, tree.proposal_energy),
-        momentum_sum=momentum_sum,
-        log_weight=ops.where(grown, ops.logaddexp(tree.log_weight, subtree.log_weight), tree.log_weight),
-        active=grown & ~turning_of(left[1], right[1], momentum_sum),
-        divergent=tree.divergent | subtree.divergent,
-        sum_accept=subtree.sum_accept,
-        num_leapfrog_steps=subtree.num_leapfrog_steps,
+
+    points: Any
+    numbers: Any
+
+
+class Course(NamedTuple):
+    """What is fixed while a subtree grows: ``numbers (4, C)``, namely whether the chain takes part, the signed step size, the
+    energy at the start of the trajectory and the log of the slice below which its states must lie.
+    """
+
+    numbers: Any
+
+
+def start(
+    metric: Metric, state: ChainState, momentum: Any, step_size: Any, mass: Mass, log_slice: Any, going_right: Any
+) -> tuple[Tree, Subtree, Course]:
+    """Return the trajectory of a single point for each chain and the subtree that will be its first doubling."""
+    nothing = ops.zeros_like(state.potential_energy)
+    end = [state.position, momentum, state.gradient]
+    points = ops.stack([*end, *end, state.position, state.gradient, momentum])
+    tree = Tree(points, ops.stack([state.potential_energy, nothing, nothing, nothing, nothing + 1.0, nothing]))
+    energy = state.potential_energy + metric.kinetic_energy(mass, momentum)
+    course = Course(ops.stack([nothing + 1.0, nothing + step_size, energy, log_slice]))
+    return tree, *_open(tree, course, going_right)
+
+
+def _open(tree: Tree, course: Course, going_right: Any) -> tuple[Subtree, Course]:
+    """Return an empty subtree at the right or left end of each chain's trajectory, and its course."""
+    energy, _, sum_accept, num_steps, active, _ = (tree.numbers[row] for row in range(6))
+    end = ops.where(going_right[:, None], tree.points[3:6], tree.points[:3])
+    points = ops.concat([end, tree.points[6:8], ops.zeros_like(tree.points[:1])], axis=0)
+    nothing = ops.zeros_like(energy)
+    numbers = ops.stack([energy, nothing - float("inf"), sum_accept, num_steps, nothing, nothing])
+    _, step, initial_energy, log_slice = (course.numbers[row] for row in range(4))
+    signed_step = ops.where(going_right, ops.abs(step), -ops.abs(step))
+    subtree = Subtree(points, numbers, None, ops.any(active > 0.0))
+    return subtree, Course(ops.stack([active, signed_step, initial_energy, log_slice]))
+
+
+def make_leaf(energy_and_gradient: Callable[..., Any], metric: Metric, multinomial: bool) -> Callable[..., Subtree]:
+    """Return the pure function that adds one leaf to a subtree: the part of the sampler worth compiling.
+
+    :param multinomial: whether a leaf weighs as its density (Betancourt 2017, app. A.2), or 1 within the slice and 0 outside it
+        (Hoffman and Gelman 2014, sec. 3.1).
+    """
+
+    def leaf(subtree: Subtree, course: Course, place: Any, log_uniform: Any, mass: Mass, data: Any) -> Subtree:
+        active, step, initial_energy, log_slice = (course.numbers[row] for row in range(4))
+        chosen_energy, log_weight, sum_accept, num_steps, turning, divergent = (subtree.numbers[row] for row in range(6))
+        running = active * (1.0 - turning) * (1.0 - divergent)
+        phase = Phase(subtree.points[0], subtree.points[1], None, subtree.points[2])
+        phase = leapfrog(energy_and_gradient, metric, phase, step[:, None], mass, data)
+        velocity = metric.velocity(mass, phase.momentum)
+        energy = phase.potential_energy + 0.5 * ops.sum(phase.momentum * velocity, axis=-1)
+        change = energy - initial_energy
+        change = ops.where(ops.isnan(change), ops.full_like(change, float("inf")), change)
+        weight = -change if multinomial else ops.where(log_slice <= -change, 0.0 * step, 0.0 * step - float("inf"))
+        log_weight = ops.logaddexp(log_weight, weight)
+        chosen = log_uniform < weight - log_weight
+        momentum_sum = subtree.points[5] + phase.momentum
+        turned = termination.closed_nodes_turn(subtree.checkpoints, place, phase.momentum, velocity, momentum_sum)
+        checkpoints = termination.keep(subtree.checkpoints, place, phase.momentum, velocity, momentum_sum)
+        turning = ops.maximum(turning, ops.astype(turned, turning.dtype))
+        divergent = ops.maximum(divergent, running * ops.astype(change > MAX_ENERGY_CHANGE, turning.dtype))
+        proposal = ops.where(chosen[:, None], ops.stack([phase.position, phase.gradient]), subtree.points[3:5])
+        newest = ops.stack([phase.position, phase.momentum, phase.gradient])
+        return Subtree(
+            ops.concat([newest, proposal, momentum_sum[None]], axis=0),
+            ops.stack([
+                ops.where(chosen, phase.potential_energy, chosen_energy),
+                log_weight,
+                sum_accept + running * ops.exp(-ops.maximum(change, 0.0)),
+                num_steps + running,
+                turning,
+                divergent,
+            ]),
+            checkpoints,
+            ops.any(active * (1.0 - turning) * (1.0 - divergent) > 0.0),
+        )  # fmt: skip
+
+    return leaf
+
+
+def close(
+    metric: Metric, tree: Tree, subtree: Subtree, course: Course, mass: Mass, log_uniform: Any, going_right: Any
+) -> tuple[Tree, Subtree, Course]:
+    """Join a finished subtree to the trajectory by biased progressive sampling and open the next.
+
+    The new half's state is taken with the probability that its weight bears to the old half's (Betancourt 2017, app. A.3.2).
+
+    :param going_right: where the next subtree goes.
+    """
+    active, step, _, _ = (course.numbers[row] for row in range(4))
+    energy, new_weight, sum_accept, num_steps, turning, divergent = (subtree.numbers[row] for row in range(6))
+    old_energy, log_weight, _, _, _, diverged = (tree.numbers[row] for row in range(6))
+    grown = active * (1.0 - turning) * (1.0 - divergent) > 0.0
+    chosen = grown & (log_uniform < new_weight - log_weight)
+    to_left, to_right = (grown & (step < 0.0))[:, None], (grown & (step > 0.0))[:, None]
+    left = ops.where(to_left, subtree.points[:3], tree.points[:3])
+    right = ops.where(to_right, subtree.points[:3], tree.points[3:6])
+    proposal = ops.where(chosen[:, None], subtree.points[3:5], tree.points[6:8])
+    momentum_sum = ops.where(grown[:, None], tree.points[8] + subtree.points[5], tree.points[8])
+    turns = termination.is_turning(
+        left[1], metric.velocity(mass, left[1]), right[1], metric.velocity(mass, right[1]), momentum_sum
     )
+    tree = Tree(
+        ops.concat([left, right, proposal, momentum_sum[None]], axis=0),
+        ops.stack([
+            ops.where(chosen, energy, old_energy),
+            ops.where(grown, ops.logaddexp(log_weight, new_weight), log_weight),
+            sum_accept,
+            num_steps,
+            ops.astype(grown & ~turns, step.dtype),
+            ops.maximum(diverged, divergent),
+        ]),
+    )  # fmt: skip
+    return tree, *_open(tree, course, going_right)

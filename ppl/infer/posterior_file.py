@@ -1,0 +1,80 @@
+"""The file of a posterior: safetensors with a JSON header that names format and schema."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from os import PathLike
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save as to_bytes
+
+from ppl.errors import InferenceError
+
+FORMAT = "ppl.posterior"
+SCHEMA = 1
+SECTIONS = ("samples", "fields")
+
+
+def write(filename: str | PathLike[str], sections: Mapping[str, Mapping[str, Any]], header: Mapping[str, Any]) -> None:
+    """Write a file, whole or not at all.
+
+    :param sections: host arrays by section and name.
+    :param header: what JSON can hold.
+    """
+    # safetensors writes the memory of an array as it lies, whatever its strides say.
+    arrays = {
+        f"{section}/{name}": array if array.flags.c_contiguous else array.copy()
+        for section, named in sections.items()
+        for name, array in named.items()
+    }
+    content = to_bytes(arrays, metadata={"format": FORMAT, "schema": str(SCHEMA), "header": json.dumps(header)})
+    path = os.fspath(filename)
+    descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(os.path.abspath(path)), prefix=".ppl-")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def read(filename: str | PathLike[str]) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """Return the arrays by section and name, and the header.
+
+    :raises InferenceError: if the file is missing, damaged, not a posterior, or of a newer schema.
+    """
+    path = os.fspath(filename)
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}
+    except FileNotFoundError:
+        raise InferenceError(f"there is no posterior file {path!r}; expected one written by Posterior.save") from None
+    except (SafetensorError, OSError, ValueError, TypeError) as error:
+        raise InferenceError(
+            f"{path!r} is not a readable posterior file: {error}; expected one written by Posterior.save; try an older copy"
+        ) from error
+    if metadata.get("format") != FORMAT:
+        raise InferenceError(
+            f"{path!r} is not a posterior file: its format is {metadata.get('format')!r}; expected one written by Posterior.save"
+        )
+    try:
+        schema, header = int(metadata["schema"]), json.loads(metadata["header"])
+    except (KeyError, ValueError) as error:
+        raise InferenceError(f"the header of {path!r} is damaged: {error}; try an older copy of the file") from error
+    if schema > SCHEMA:
+        raise InferenceError(
+            f"{path!r} has schema {schema}, newer than {SCHEMA}, the newest this version reads; try to update ppl-generic"
+        )
+    sections: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
+    for key, array in arrays.items():
+        section, _, name = key.partition("/")
+        if section not in sections:
+            raise InferenceError(f"{path!r} is damaged: it holds the unknown array {key!r}; try an older copy of the file")
+        sections[section][name] = array
+    return sections, header

@@ -1,0 +1,222 @@
+"""The leapfrog goes back the way it came, and the iterative no-U-turn tree is the recursive one of its publications."""
+
+import numpy
+import pytest
+
+from ppl import infer, ops
+from ppl.infer.mcmc.integrators import Phase, leapfrog
+from ppl.infer.mcmc.metrics import Dense, Diagonal
+from ppl.infer.mcmc.state import ChainState, Tuning
+from ppl.ops import random
+from ppl.testing import assert_close, to_host
+
+DIMENSION = 3
+# The precision of a correlated normal, and the quartic walls that make the target no normal.
+PRECISION = numpy.array([[2.0, 0.9, 0.0], [0.9, 1.0, -0.3], [0.0, -0.3, 4.0]])
+WALLS = 0.05
+INVERSE_MASSES = {
+    "diagonal": numpy.array([0.7, 1.3, 0.4]),
+    "dense": numpy.array([[0.9, -0.5, 0.1], [-0.5, 1.4, 0.0], [0.1, 0.0, 0.3]]),
+}
+# At most 63 leapfrog steps, so that both a turn and the limit end trajectories.
+MAX_TREE_DEPTH = 6
+
+
+def potential(position):
+    """Return energy and gradient of one point, host array ``(D,)``."""
+    energy = 0.5 * position @ PRECISION @ position + WALLS * numpy.sum(position**4)
+    return energy, PRECISION @ position + 4 * WALLS * position**3
+
+
+def energy_and_gradient(position, data):
+    """Return the same for chains, by array functions of the backend."""
+    product = ops.matmul(position, ops.array(PRECISION))
+    energy = 0.5 * ops.sum(position * product, axis=1) + WALLS * ops.sum(position**4, axis=1)
+    return energy, product + 4 * WALLS * position**3
+
+
+def metric_of(name):
+    metric = Dense() if name == "dense" else Diagonal()
+    return metric, metric.from_inverse(ops.array(INVERSE_MASSES[name]))
+
+
+@pytest.mark.parametrize("name", INVERSE_MASSES)
+def test_leapfrog_is_reversible(backend, rng, name):
+    metric, mass = metric_of(name)
+    position, momentum = (ops.array(rng.normal(size=(5, DIMENSION))) for _ in range(2))
+    energy, gradient = energy_and_gradient(position, [])
+    phase = Phase(position, momentum, energy, gradient)
+    for step in (0.1, -0.1):
+        for _ in range(50):
+            phase = leapfrog(energy_and_gradient, metric, phase, step, mass, [])
+        if step > 0:
+            assert numpy.max(numpy.abs(to_host(phase.position) - to_host(position))) > 0.1
+    assert_close(phase.position, to_host(position), atol=1e-10)
+    assert_close(phase.momentum, to_host(momentum), atol=1e-10)
+    assert_close(phase.potential_energy, to_host(energy), atol=1e-10)
+
+
+@pytest.mark.parametrize("name", INVERSE_MASSES)
+def test_leapfrog_keeps_volume(backend, rng, name):
+    """The Jacobian of a step, by central differences of all six coordinates, has determinant one."""
+    metric, mass = metric_of(name)
+    start, width = rng.normal(size=2 * DIMENSION), 1e-5
+    rows = start + width * numpy.concatenate([numpy.eye(6), -numpy.eye(6)])
+    position, momentum = ops.array(rows[:, :DIMENSION]), ops.array(rows[:, DIMENSION:])
+    phase = leapfrog(energy_and_gradient, metric, Phase(position, momentum, *energy_and_gradient(position, [])), 0.3, mass, [])
+    ends = numpy.concatenate([to_host(phase.position), to_host(phase.momentum)], axis=1)
+    jacobian = (ends[:6] - ends[6:]) / (2 * width)
+    assert numpy.linalg.det(jacobian) == pytest.approx(1.0, abs=1e-8)
+
+
+# ---- the recursive tree ----
+
+
+class Trajectory:
+    """One no-U-turn transition of one chain, built by recursion.
+
+    The tree doubles forwards or backwards (Hoffman and Gelman 2014, alg. 3), states are chosen by their weights, uniformly within
+    a doubling and biased to the newer half between doublings, and a span turns where an end's velocity points against its summed
+    momenta (Betancourt 2017, app. A.3 and A.4), the ends counted half.
+
+    :param forward: which way each doubling goes.
+    :param leaf_log_uniforms: for each leaf in the order of the doublings.
+    :param doubling_log_uniforms: for the end of each doubling.
+    :param log_slice: logarithm of the share of the initial density that a state must have to count, and then all count alike
+        (Hoffman and Gelman 2014, sec. 3.1); ``None``: states weigh as their density.
+    """
+
+    def __init__(self, position, momentum, inverse_mass, step_size, forward, leaf_log_uniforms, doubling_log_uniforms, log_slice):
+        self.inverse_mass = numpy.diag(inverse_mass) if inverse_mass.ndim == 1 else inverse_mass
+        self.step_size = step_size
+        self.initial_energy = potential(position)[0] + self.kinetic(momentum)
+        self.num_leaves, self.sum_accept, self.divergent = 0, 0.0, False
+        self.leaf_log_uniforms, self.log_slice = leaf_log_uniforms, log_slice
+        ends = {True: (position, momentum), False: (position, momentum)}
+        chosen, log_weight, momentum_sum = position, 0.0, momentum
+        for depth, onward in enumerate(forward):
+            self.first_leaf, self.leaf_in_doubling = 2**depth - 1, 0
+            self.proposal, self.proposal_weight = None, -numpy.inf
+            built = self.build(ends[onward], depth, 1.0 if onward else -1.0)
+            if built is None:
+                break
+            _, ends[onward], sum_of_new = built
+            if doubling_log_uniforms[depth] < self.proposal_weight - log_weight:
+                chosen = self.proposal
+            log_weight = numpy.logaddexp(log_weight, self.proposal_weight)
+            momentum_sum = momentum_sum + sum_of_new
+            if self.turns(ends[False][1], ends[True][1], momentum_sum):
+                break
+        self.position = chosen
+
+    def kinetic(self, momentum):
+        return 0.5 * momentum @ self.inverse_mass @ momentum
+
+    def turns(self, first, last, total):
+        direction = self.inverse_mass @ (total - 0.5 * (first + last))
+        return first @ direction <= 0.0 or last @ direction <= 0.0
+
+    def build(self, start, depth, sign):
+        """Return first and last point and summed momentum of ``2**depth`` leaves after ``start``; ``None`` if they must end."""
+        if depth == 0:
+            return self.leaf(start, sign)
+        near = self.build(start, depth - 1, sign)
+        far = self.build(near[1], depth - 1, sign) if near else None
+        if far is None:
+            return None
+        total = near[2] + far[2]
+        return None if self.turns(near[0][1], far[1][1], total) else (near[0], far[1], total)
+
+    def leaf(self, start, sign):
+        position, momentum = start
+        momentum = momentum - 0.5 * sign * self.step_size * potential(position)[1]
+        position = position + sign * self.step_size * self.inverse_mass @ momentum
+        energy, gradient = potential(position)
+        momentum = momentum - 0.5 * sign * self.step_size * gradient
+        change = energy + self.kinetic(momentum) - self.initial_energy
+        weight = -change
+        if self.log_slice is not None:
+            weight = 0.0 if self.log_slice <= -change else -numpy.inf
+        self.proposal_weight = numpy.logaddexp(self.proposal_weight, weight)
+        log_uniform = self.leaf_log_uniforms[self.first_leaf + self.leaf_in_doubling]
+        if weight > -numpy.inf and log_uniform < weight - self.proposal_weight:
+            self.proposal = position
+        self.leaf_in_doubling += 1
+        self.num_leaves += 1
+        self.sum_accept += min(1.0, numpy.exp(-change))
+        self.divergent = change > 1000.0
+        return None if self.divergent else ((position, momentum), (position, momentum), momentum)
+
+
+def randomness(seed, metric, mass, num_chains):
+    """Return what a transition with this key draws: momenta, directions, logs of uniforms of leaves, doublings and slice.
+
+    Draws are asked for in the transition's own order, because keys may be generators that remember.
+    """
+    key_momentum, key_tree, key_leaves, key_refill = random.split(random.key(seed), 4)
+    momentum = metric.draw(key_momentum, mass, (num_chains, DIMENSION))
+    forward = to_host(random.open_uniform(key_tree, (MAX_TREE_DEPTH + 1, num_chains))) < 0.5
+    numbers = numpy.log(to_host(random.open_uniform(key_leaves, (MAX_TREE_DEPTH + 17, num_chains))))
+    blocks = [numbers[MAX_TREE_DEPTH + 1 :]]
+    while 16 * len(blocks) < 2**MAX_TREE_DEPTH:
+        key_refill, key_block = random.split(key_refill)
+        blocks.append(numpy.log(to_host(random.open_uniform(key_block, (16, num_chains)))))
+    return to_host(momentum), forward[:-1], numpy.concatenate(blocks), numbers[:MAX_TREE_DEPTH], numbers[MAX_TREE_DEPTH]
+
+
+@pytest.mark.parametrize(
+    ("name", "step_size", "multinomial"),
+    [
+        ("diagonal", 0.25, True),
+        ("dense", 0.4, False),
+        pytest.param("diagonal", 0.03, False, marks=pytest.mark.nightly),
+        pytest.param("dense", 1.2, True, marks=pytest.mark.nightly),
+        pytest.param("diagonal", 0.9, False, marks=pytest.mark.nightly),
+    ],
+)
+def test_iterative_tree_equals_the_recursive_one(backend, rng, seed, name, step_size, multinomial):
+    num_chains = 20
+    kernel = infer.NUTS(
+        log_density_fn=lambda x: 0.0,
+        dimension=DIMENSION,
+        full_mass=name == "dense",
+        max_tree_depth=MAX_TREE_DEPTH,
+        use_multinomial_sampling=multinomial,
+    )
+    metric, mass = metric_of(name)
+    positions = 0.7 * rng.normal(size=(num_chains, DIMENSION))
+    start = ChainState(ops.array(positions), *energy_and_gradient(ops.array(positions), []))
+    tuning = Tuning(ops.array(step_size), ops.array(step_size))
+    after, info = kernel.transition(energy_and_gradient, 0)(random.key(seed), start, tuning, mass, [])
+
+    momenta, forward, leaf_numbers, doubling_numbers, log_slices = randomness(seed, metric, mass, num_chains)
+
+    def recursive(leaf_numbers):
+        slices = [None] * num_chains if multinomial else log_slices
+        chains = zip(positions, momenta, forward.T, leaf_numbers.T, doubling_numbers.T, slices, strict=True)
+        return [Trajectory(q, p, INVERSE_MASSES[name], step_size, *numbers) for q, p, *numbers in chains]
+
+    trees = recursive(leaf_numbers)
+    assert to_host(info.num_leapfrog_steps).tolist() == [tree.num_leaves for tree in trees]
+    assert_close(after.position, numpy.stack([tree.position for tree in trees]), rtol=1e-9)
+    assert_close(info.accept_prob, numpy.array([tree.sum_accept / tree.num_leaves for tree in trees]), rtol=1e-9)
+    assert to_host(info.divergent).tolist() == [bool(tree.divergent) for tree in trees]
+    others = recursive(numpy.roll(leaf_numbers, 1, axis=0))
+    assert any((tree.position != other.position).any() for tree, other in zip(trees, others, strict=True)), "the control"
+
+
+def test_trees_of_the_comparison_end_for_every_reason(rng):
+    """The control: the trajectories above turn at several depths, reach the limit and diverge."""
+    sizes, divergences = set(), 0
+    for step_size in (0.03, 0.25, 1.2, 3.0):
+        for _ in range(20):
+            numbers = numpy.log(rng.uniform(size=2**MAX_TREE_DEPTH))
+            forward = rng.uniform(size=MAX_TREE_DEPTH) < 0.5
+            tree = Trajectory(
+                rng.normal(size=3), rng.normal(size=3), INVERSE_MASSES["diagonal"], step_size, forward, numbers, numbers, None
+            )
+            sizes.add(tree.num_leaves)
+            divergences += bool(tree.divergent)
+    assert {1, 2**MAX_TREE_DEPTH - 1} <= sizes
+    assert len(sizes) > 6
+    assert divergences > 0
