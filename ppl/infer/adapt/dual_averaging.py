@@ -6,10 +6,7 @@ import math
 from typing import Any, NamedTuple
 
 from ppl import ops
-
-REGULARIZATION = 0.05
-EARLY_DAMPING = 10.0
-DECAY = 0.75
+from ppl.ops import dual_averaging
 
 
 class DualAveragingState(NamedTuple):
@@ -31,10 +28,6 @@ def start(step_size: float) -> DualAveragingState:
 
 def update(state: DualAveragingState, accept_prob: Any, target: float) -> DualAveragingState:
     """Return the state after a transition of mean acceptance probability ``accept_prob``."""
-    count = state.count + 1.0
-    weight = 1.0 / (count + EARLY_DAMPING)
-    error = (1.0 - weight) * state.error + weight * (target - accept_prob)
-    log_step = state.anchor - ops.sqrt(count) / REGULARIZATION * error
-    average_weight = count**-DECAY
-    log_average = average_weight * log_step + (1.0 - average_weight) * state.log_average
+    before = dual_averaging.DualAveragingState(state.log_step, state.log_average, state.error, state.count)
+    log_step, log_average, error, count = dual_averaging.advance(before, target - accept_prob, prox_center=state.anchor)
     return DualAveragingState(log_step, log_average, error, count, state.anchor)

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 from ppl import ops
+from ppl.ops.welford import shrink
 
 # Rounding of the estimates in the unit of the diagonal scale.
 RIDGE = 1e-9
@@ -24,14 +25,12 @@ WORTHWHILE = 4.0
 
 def variances(draws: Any) -> Any:
     """Return shrunken sample variances, shape ``(D,)``."""
-    count = ops.shape(draws)[0]
-    return _shrink(ops.var(draws, axis=0, correction=1), count, 1.0)
+    return shrink(ops.var(draws, axis=0, correction=1), ops.shape(draws)[0])
 
 
 def covariance(draws: Any) -> Any:
     """Return the shrunken sample covariance, shape ``(D, D)``."""
-    count, size = ops.shape(draws)
-    return _shrink(_second_moment(draws), count, ops.eye(size))
+    return shrink(_second_moment(draws), ops.shape(draws)[0])
 
 
 def variances_by_gradients(draws: Any, gradients: Any, otherwise: Any = 1.0) -> Any:
@@ -99,7 +98,3 @@ def _power(matrix: Any, exponent: float) -> Any:
 def _second_moment(rows: Any) -> Any:
     centred = rows - ops.mean(rows, axis=0)
     return ops.matmul(ops.matrix_transpose(centred), centred) / (ops.shape(rows)[0] - 1)
-
-
-def _shrink(estimate: Any, count: int, target: Any) -> Any:
-    return estimate * (count / (count + 5.0)) + 1e-3 * (5.0 / (count + 5.0)) * target

@@ -41,7 +41,8 @@ class MCMC(Results):
     :param thinning: only every ``thinning``-th draw is kept, ``num_samples // thinning`` of each chain.
     :param max_seconds: ends the run after the chunk in which so many seconds have passed; what was drawn is kept.
     :param checkpoint: path of a folder where state and draws are written while the run goes on, for :meth:`resume`.
-    :param checkpoint_seconds: how often it is written, at a chunk's end; what came later is lost when the process is killed.
+    :param checkpoint_seconds: the least time between two writings; by default each chunk, about a quarter of a second, is written
+        at its end. What came later is lost when the process is killed.
     :param progress_bar: whether to show one on a terminal.
     :param seed: an int (or a key) that makes the run reproducible on a backend; without it the backend's own stream is used.
     :raises InferenceError: for a number or a name out of range.
@@ -70,7 +71,7 @@ class MCMC(Results):
         thinning: int = 1,
         max_seconds: float | None = None,
         checkpoint: str | PathLike[str] | None = None,
-        checkpoint_seconds: float = 1.0,
+        checkpoint_seconds: float = 0.0,
         progress_bar: bool = True,
         disable_progbar: bool = False,
         seed: Any = None,
@@ -279,6 +280,9 @@ class MCMC(Results):
         """Hand the draws to what asks for them, and say what is missing."""
         self.interrupted = bool(reason)
         samples, fields, chains = record.taken()
+        # Compiled code hands back its sites sorted by name.
+        order = [*sampler.potential.names, *sampler.potential.deterministic]
+        samples = {name: samples[name] for name in order if name in samples} | samples
         again = "run(...) again" if self.checkpoint is None else f"MCMC.resume({self.checkpoint!r}, kernel, ...)"
         if failures:
             self._report(failures, bool(chains), again)
