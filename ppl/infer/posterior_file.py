@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from os import PathLike
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save as to_bytes
 
 from ppl.errors import InferenceError
+from ppl.params.tensor_file import write_arrays
 
 FORMAT = "ppl.posterior"
 SCHEMA = 1
@@ -25,22 +24,8 @@ def write(filename: str | PathLike[str], sections: Mapping[str, Mapping[str, Any
     :param sections: host arrays by section and name.
     :param header: what JSON can hold.
     """
-    # safetensors writes the memory of an array as it lies, whatever its strides say.
-    arrays = {
-        f"{section}/{name}": array if array.flags.c_contiguous else array.copy()
-        for section, named in sections.items()
-        for name, array in named.items()
-    }
-    content = to_bytes(arrays, metadata={"format": FORMAT, "schema": str(SCHEMA), "header": json.dumps(header)})
-    path = os.fspath(filename)
-    descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(os.path.abspath(path)), prefix=".ppl-")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    arrays = {f"{section}/{name}": array for section, named in sections.items() for name, array in named.items()}
+    write_arrays(filename, arrays, {"format": FORMAT, "schema": str(SCHEMA), "header": json.dumps(header)})
 
 
 def read(filename: str | PathLike[str]) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
-import tempfile
 from collections.abc import Mapping
 from os import PathLike
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save as to_bytes
 
 from ppl.errors import InferenceError
+from ppl.params.tensor_file import checksum, write_arrays
 
 FORMAT = "ppl.optim"
 SCHEMA = 1
@@ -28,17 +26,8 @@ def write(filename: str | PathLike[str], state: Mapping[str, Mapping[str, Any]],
         numbers[name] = {entry: _as_json(value) for entry, value in own.items() if not hasattr(value, "shape")}
         arrays.update({json.dumps([name, entry]): value for entry, value in own.items() if hasattr(value, "shape")})
     metadata = {"format": FORMAT, "schema": str(SCHEMA), "rule": rule, "backend": backend, "numbers": json.dumps(numbers)}
-    metadata["sha256"] = _digest(arrays, metadata)
-    path = os.fspath(filename)
-    content = to_bytes(arrays, metadata=metadata)
-    descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(os.path.abspath(path)), prefix=".ppl-")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    metadata["sha256"] = checksum(arrays, metadata)
+    write_arrays(filename, arrays, metadata)
 
 
 def _as_json(value: Any) -> Any:
@@ -48,16 +37,6 @@ def _as_json(value: Any) -> Any:
 
 def _from_json(value: Any) -> Any:
     return float(value["float"]) if isinstance(value, dict) else value
-
-
-def _digest(arrays: Mapping[str, Any], metadata: Mapping[str, str]) -> str:
-    """Return the checksum of everything that a file says."""
-    digest = hashlib.sha256("".join(f"{key}={metadata[key]}\n" for key in sorted(_KEYS - {"sha256"})).encode())
-    for name in sorted(arrays):
-        array = arrays[name]
-        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
 
 
 def read(filename: str | PathLike[str], rule: str, backend: str) -> dict[str, dict[str, Any]]:
@@ -81,10 +60,10 @@ def read(filename: str | PathLike[str], rule: str, backend: str) -> dict[str, di
         ) from error
     if metadata.get("format") != FORMAT or not metadata.keys() >= _KEYS:
         raise InferenceError(f"{path!r} holds no optimizer state; expected a file that optim.save wrote")
-    if _digest(arrays, metadata) != metadata["sha256"]:
-        raise InferenceError(f"{path!r} is damaged: its checksum is not that of its contents; try another copy of the file")
     if metadata["schema"] != str(SCHEMA):
         raise InferenceError(f"{path!r} has schema {metadata['schema']}, expected {SCHEMA}; try to update ppl-generic")
+    if checksum(arrays, {key: metadata[key] for key in _KEYS - {"sha256"}}) != metadata["sha256"]:
+        raise InferenceError(f"{path!r} is damaged: its checksum is not that of its contents; try another copy of the file")
     for what, expected in (("rule", rule), ("backend", backend)):
         if metadata[what] != expected:
             noun = "optimizer" if what == "rule" else what

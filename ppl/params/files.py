@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import json
 import os
-import tempfile
 from collections.abc import Callable, Mapping
 from os import PathLike
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save as to_bytes
 
 from ppl import constraints, ops
 from ppl.errors import ParamError
+from ppl.params.tensor_file import checksum, write_arrays
 
 FORMAT = "ppl.param_store"
 SCHEMA = 1
@@ -86,28 +84,8 @@ def write(
         "constraints": json.dumps(header),
         "devices": json.dumps(devices),
     }
-    metadata["sha256"] = _digest(arrays, metadata)
-    path = os.fspath(filename)
-    # safetensors writes the memory of an array as it lies.
-    content = to_bytes({name: array.copy(order="C") for name, array in arrays.items()}, metadata=metadata)
-    descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(os.path.abspath(path)), prefix=".ppl-")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
-def _digest(arrays: Mapping[str, Any], metadata: Mapping[str, str]) -> str:
-    """Return the checksum of everything that a file says."""
-    digest = hashlib.sha256("".join(f"{key}={metadata[key]}\n" for key in sorted(_KEYS - {"sha256"})).encode())
-    for name in sorted(arrays):
-        array = arrays[name]
-        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
+    metadata["sha256"] = checksum(arrays, metadata)
+    write_arrays(filename, arrays, metadata)
 
 
 def read(filename: str | PathLike[str]) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
@@ -142,6 +120,6 @@ def read(filename: str | PathLike[str]) -> tuple[dict[str, Any], dict[str, Any],
         )
     if not complete:
         raise ParamError(f"{path!r} is damaged: its header and its arrays name different parameters")
-    if _digest(arrays, metadata) != metadata["sha256"]:
+    if checksum(arrays, {key: metadata[key] for key in _KEYS - {"sha256"}}) != metadata["sha256"]:
         raise ParamError(f"{path!r} is damaged: its checksum is not that of its contents; try another copy of the file")
     return arrays, header, devices

@@ -14,7 +14,6 @@ import math
 import os
 import re
 import sys
-import tempfile
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -22,37 +21,15 @@ from os import PathLike
 from typing import Any, NamedTuple
 
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save as to_bytes
 
 from ppl import ops, registry, tree
 from ppl.errors import CheckpointError
+from ppl.params.tensor_file import PARTIAL, write_arrays, write_whole
 
 FORMAT = "ppl.mcmc"
 SCHEMA = 1
-RUN, STATE, DRAWS, PARTIAL = "run.json", "state.safetensors", "draws.rows", ".ppl-"
+RUN, STATE, DRAWS = "run.json", "state.safetensors", "draws.rows"
 BLOCK_BYTES = 1 << 22
-
-
-def write_whole(path: str, content: bytes) -> None:
-    """Write a file so that after a crash there is the old one or the new one, never a part."""
-    folder = os.path.dirname(os.path.abspath(path))
-    descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=PARTIAL)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-    if os.name == "posix":
-        # The new name is an entry of the folder, which is written apart from the file.
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 class Rows:
@@ -227,7 +204,7 @@ class Checkpoint:
         arrays: dict[str, Any] = {}
         text = json.dumps(_encoded(content, arrays))
         metadata = {"format": FORMAT, "schema": str(SCHEMA), "content": text, "check": _check(text, arrays)}
-        write_whole(os.path.join(self.folder, STATE), to_bytes(arrays, metadata=metadata))
+        write_arrays(os.path.join(self.folder, STATE), arrays, metadata)
         for name in os.listdir(self.folder):
             if name.startswith("window-") and (window is None or name != window["file"]):
                 os.unlink(os.path.join(self.folder, name))
