@@ -10,10 +10,10 @@ BACKEND_FILES = [(backend, path) for backend in checks.BACKENDS for path in chec
 LOADERS = {"ppl.registry", "ppl.generic", "ppl.distributions"}
 # what one library lacks and its backend therefore builds itself
 PRIVATE_FILES = {
-    "numpy": {"incomplete.py", "primitives.py", "program.py", "recording.py"},
+    "numpy": {"batching.py", "incomplete.py", "primitives.py", "program.py", "recording.py", "rules.py", "signatures.py"},
     "torch": {"continuous.py", "convert.py", "discrete.py", "divergence.py", "estimators.py", "foundation.py", "graph.py",
               "incomplete.py", "multivariate.py", "native.py", "positive.py", "relaxed.py", "streams.py", "tracing.py"},
-    "jax": {"dtypes.py", "incomplete_beta.py", "poisson.py", "stirling.py", "streams.py", "tracing.py"},
+    "jax": {"dtypes.py", "incomplete_beta.py", "jit.py", "poisson.py", "stirling.py", "streams.py", "tracing.py"},
 }  # fmt: skip
 
 

@@ -15,12 +15,11 @@ from autograd.extend import Box
 
 from ppl import tree
 from ppl.errors import PplWarning
-from ppl_numpy import program, random
+from ppl_numpy import program, random, signatures
 from ppl_numpy.recording import Recorded, RecordingError, active_tape, recording, unwrap
-from ppl_numpy.shaping import default_dtype
 
 
-def compile(fn, *example, horizon=None):
+def compile(fn, *example, horizon=None, beside=None):
     return fn if isinstance(fn, _Compiled) else _Compiled(fn)
 
 
@@ -39,15 +38,15 @@ class _Compiled:
     def __call__(self, *args, **kwargs):
         if active_tape() is not None:
             return self._fn(*args, **kwargs)
-        signature, leaves = _signature(args, kwargs)
-        replay = self._programs.get(signature)
+        described, leaves = signatures.signature(args, kwargs)
+        replay = self._programs.get(described)
         if replay is not None:
             return self._fn(*args, **kwargs) if replay is self._fn else replay(leaves)
         if any(isinstance(leaf, Box) for leaf in leaves):
             return self._fn(*args, **kwargs)
-        return self._first_call(signature, leaves, args, kwargs)
+        return self._first_call(described, leaves, args, kwargs)
 
-    def _first_call(self, signature, leaves, args, kwargs):
+    def _first_call(self, described, leaves, args, kwargs):
         """Record and replay; where that fails run ``fn``, whose own errors come first, and warn."""
         stream = random.get_state()
         states = [(leaf, random.get_state(leaf)) for leaf in leaves if isinstance(leaf, np.random.Generator)]
@@ -60,10 +59,10 @@ class _Compiled:
         for generator, state in states:
             generator.bit_generator.state = state
         if reason is None:
-            self._programs[signature] = replay
+            self._programs[described] = replay
             return replay(leaves)
         result = self._fn(*args, **kwargs)
-        self._programs[signature] = self._fn
+        self._programs[described] = self._fn
         self._warn(reason)
         return result
 
@@ -74,48 +73,30 @@ class _Compiled:
             warnings.warn(f"{name!r} is not compiled and runs as it is: {reason}", PplWarning, stacklevel=4)
 
 
-def _changes(leaf):
-    return isinstance(leaf, (np.ndarray, np.generic, bool, int, float, np.random.Generator))
-
-
-def _signature(args, kwargs):
-    """Return a hashable description of the arguments and their leaves; values that are no data are part of it."""
-    if not kwargs and all(type(arg) is np.ndarray for arg in args):
-        return (default_dtype(), *[(arg.shape, arg.dtype) for arg in args]), args
-    leaves = tree.leaves((args, kwargs))
-    return (default_dtype(), tree.structure((args, kwargs)), *map(_kind, leaves)), leaves
-
-
-def _kind(leaf):
-    if type(leaf) is np.ndarray:
-        return leaf.shape, leaf.dtype
-    if _changes(leaf):
-        return type(leaf)
-    try:
-        hash(leaf)
-    except TypeError:
-        return type(leaf), id(leaf)
-    return type(leaf), leaf
-
-
 def _record(fn, leaves, args, kwargs):
     before = _foreign_states()
     with recording() as tape, np.errstate(all="ignore"):
-        inputs = [Recorded(leaf, None) if _changes(leaf) else leaf for leaf in leaves]
+        inputs = [Recorded(leaf, None) if signatures.changes(leaf) else leaf for leaf in leaves]
         new_args, new_kwargs = tree.unflatten((args, kwargs), inputs)
         output = fn(*new_args, **new_kwargs)
     if _foreign_states() != before:
         raise RecordingError("it draws from numpy's or Python's global generator; try ppl.ops.random")
     run = program.build(tape, inputs, tree.leaves(output))
     skeleton = tree.map(unwrap, output)
-    single = type(output) is Recorded
+    single, flat = type(output) is Recorded, type(output) is tuple and not any(map(_is_container, output))
 
     def replay(leaves):
         with np.errstate(all="ignore"):
             results = run(leaves)
-        return results[0] if single else tree.unflatten(skeleton, results)
+        if single:
+            return results[0]
+        return tuple(results) if flat else tree.unflatten(skeleton, results)
 
     return replay
+
+
+def _is_container(part):
+    return part is None or isinstance(part, (dict, list, tuple))
 
 
 def _foreign_states():

@@ -1,15 +1,20 @@
 """Drivers of inference: repeated steps as a Python loop, structure found by running."""
 
+import warnings
+
 import numpy
 
 from ppl import tree
-from ppl_numpy import autodiff, compile, random
+from ppl.errors import PplWarning
+from ppl_numpy import batching, compile, random
 
 
-def loop(step):
+def loop(step, quick=True):
     """Return ``run(state, num_steps, *arguments) -> (state, outputs)`` that repeats ``step(state, *arguments)``.
 
     The outputs of the steps are numpy trees stacked along a new first axis.
+
+    :param quick: has no effect here; see the backend of jax.
     """
 
     def run(state, num_steps, *arguments):
@@ -37,9 +42,14 @@ def quiet():
 def over_chains(fn, example, *arguments):
     """Return ``fn``, which takes one vector first, over the rows of a matrix: ``(rows, *arguments) -> stacked results``.
 
-    :param example: rows to try it on, with ``arguments``.
+    :param example: rows to try it on, with ``arguments``: a function that cannot be recorded is looped, with a warning if there
+        are several.
     """
-    return autodiff.vmap(fn, in_axes=(0, *(None for _ in arguments)))
+    mapped = batching.OverRows(fn)
+    reason = mapped.reason(example, *arguments) if len(example) > 1 else None
+    if reason:
+        warnings.warn(f"chains run one after another because numpy cannot batch this model: {reason}", PplWarning, stacklevel=2)
+    return mapped
 
 
 def map_rows(fn, rows, *arguments):

@@ -8,6 +8,7 @@ import scipy.linalg
 from autograd.extend import defvjp, defvjp_argnum
 
 from ppl.errors import GapError
+from ppl_numpy import rules
 from ppl_numpy.ops import broadcast_to, diag_embed, diagonal, expand_dims, matrix_transpose, shape, sum, tril, triu
 from ppl_numpy.primitives import primitive, unbroadcast
 
@@ -41,7 +42,7 @@ def matmul(x1, x2):
     return _matmul(x1, x2)
 
 
-_einsum = primitive(lambda equation, *operands: np.einsum(equation, *operands, optimize=len(operands) > 2))
+_einsum = primitive(lambda equation, *operands: np.einsum(equation, *operands, optimize=len(operands) > 2), rules.contraction)
 
 
 def _letters(equation, operands):
@@ -107,7 +108,19 @@ def _transpose(x):
     return matrix_transpose(x)
 
 
-_cholesky = primitive(np.linalg.cholesky)
+def _factor(x):
+    """Return Cholesky factors; where invalid operations are let pass, NaN for a matrix that is not positive definite."""
+    try:
+        return np.linalg.cholesky(x)
+    except np.linalg.LinAlgError:
+        if np.geterr()["invalid"] != "ignore":
+            raise
+        if np.ndim(x) == 2:
+            return np.full_like(x, np.nan)
+        return np.stack([_factor(matrix) for matrix in x])
+
+
+_cholesky = primitive(_factor, rules.matrices)
 
 
 def _cholesky_vjp(ans, x):
@@ -135,7 +148,7 @@ def _broadcast_batches(a, b):
     return np.broadcast_to(a, batch + np.shape(a)[-2:]), np.broadcast_to(b, batch + np.shape(b)[-2:])
 
 
-_solve = primitive(lambda a, b: np.linalg.solve(*_broadcast_batches(a, b)))
+_solve = primitive(lambda a, b: np.linalg.solve(*_broadcast_batches(a, b)), rules.matrices)
 defvjp(
     _solve,
     lambda ans, a, b: lambda g: unbroadcast(-matmul(solve(_transpose(a), g), _transpose(ans)), shape(a)),
@@ -183,10 +196,16 @@ def _substitute(a, b, lower, out):
 def _one_triangle(a, b, lower, transpose):
     if b.size == 0:
         return np.array(b)
-    return scipy.linalg.solve_triangular(a, b, trans=1 if transpose else 0, lower=lower, check_finite=False)
+    try:
+        return scipy.linalg.solve_triangular(a, b, trans=1 if transpose else 0, lower=lower, check_finite=False)
+    except np.linalg.LinAlgError:
+        # A zero on the diagonal is no error on other libraries: what is divided by it is infinite or NaN.
+        with np.errstate(all="ignore"):
+            matrix = np.swapaxes(a, -1, -2) if transpose else a
+            return _substitute(matrix, b, lower != transpose, np.empty(b.shape, np.result_type(a, b, np.float32)))
 
 
-_solve_triangular = primitive(_solve_triangular_plain)
+_solve_triangular = primitive(_solve_triangular_plain, rules.matrices)
 
 
 def _triangular_vjp_a(ans, a, b, lower, transpose):
@@ -215,7 +234,7 @@ def cholesky_solve(factor, b):
     return solve_triangular(factor, solve_triangular(factor, b), transpose=True)
 
 
-_inv = primitive(np.linalg.inv)
+_inv = primitive(np.linalg.inv, rules.matrices)
 defvjp(_inv, lambda ans, x: lambda g: -matmul(matmul(_transpose(ans), g), _transpose(ans)))
 
 
@@ -223,7 +242,7 @@ def inv(x):
     return _inv(x)
 
 
-_det = primitive(np.linalg.det)
+_det = primitive(np.linalg.det, rules.matrices)
 
 
 def _wide(g):
@@ -238,7 +257,7 @@ def _cofactor(x):
     return _wide(np.linalg.det(u) * np.linalg.det(vh)) * np.matmul(u * others[..., None, :], vh)
 
 
-cofactor = primitive(_cofactor)
+cofactor = primitive(_cofactor, rules.matrices)
 
 
 def _cofactor_vjp(ans, x):
@@ -258,9 +277,8 @@ def det(x):
     return _det(x)
 
 
-_slogdet = primitive(lambda x: tuple(np.linalg.slogdet(x)))
-_logabsdet = primitive(lambda x: np.linalg.slogdet(x)[1])
-_sign_det = primitive(lambda x: np.linalg.slogdet(x)[0])
+_logabsdet = primitive(lambda x: np.linalg.slogdet(x)[1], rules.matrices)
+_sign_det = primitive(lambda x: np.linalg.slogdet(x)[0], rules.matrices)
 defvjp(_logabsdet, lambda ans, x: lambda g: _wide(g) * _transpose(inv(x)))
 defvjp(_sign_det, None)
 
@@ -269,7 +287,7 @@ def slogdet(x):
     return _sign_det(x), _logabsdet(x)
 
 
-_eigh = primitive(lambda x: tuple(np.linalg.eigh(x)))
+_eigh = primitive(lambda x: tuple(np.linalg.eigh(x)), rules.matrices)
 
 
 def _differences(values):
@@ -299,7 +317,7 @@ def eigh(x):
     return pair[0], pair[1]
 
 
-_qr = primitive(lambda x: tuple(np.linalg.qr(x)))
+_qr = primitive(lambda x: tuple(np.linalg.qr(x)), rules.matrices)
 
 
 def _qr_vjp(ans, x):
@@ -327,7 +345,7 @@ def qr(x):
     return pair[0], pair[1]
 
 
-_svd = primitive(lambda x: tuple(np.linalg.svd(x, full_matrices=False)))
+_svd = primitive(lambda x: tuple(np.linalg.svd(x, full_matrices=False)), rules.matrices)
 
 
 def _svd_vjp(ans, x):

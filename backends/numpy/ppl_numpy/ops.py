@@ -11,6 +11,7 @@ import autograd.numpy as anp
 import numpy as np
 from autograd.extend import defvjp
 
+from ppl_numpy import rules
 from ppl_numpy.primitives import PLAIN, constant, cumulative_product, elementwise_vjp, primitive, take_along, unbroadcast
 from ppl_numpy.shaping import *  # noqa: F403  handed out with the functions below
 from ppl_numpy.shaping import astype, broadcast_to, dtype_name, is_floating, moveaxis, permute_dims, reshape, shape
@@ -184,7 +185,7 @@ def minimum(x1, x2):
     return np.minimum(x1, x2) if type(x1) in PLAIN and type(x2) in PLAIN else anp.minimum(x1, x2)
 
 
-_clip = primitive(lambda x, low, high: np.clip(x, low, high))
+_clip = primitive(lambda x, low, high: np.clip(x, low, high), rules.elementwise)
 
 
 def _clip_vjp(argnum):
@@ -250,7 +251,7 @@ def logaddexp(x1, x2):
         return np.logaddexp(x1, x2) if type(x1) in PLAIN and type(x2) in PLAIN else _logaddexp(x1, x2)
 
 
-_nan_to_num = primitive(lambda x, nan, posinf, neginf: np.nan_to_num(x, nan=nan, posinf=posinf, neginf=neginf))
+_nan_to_num = primitive(lambda x, nan, posinf, neginf: np.nan_to_num(x, nan=nan, posinf=posinf, neginf=neginf), rules.elementwise)
 defvjp(_nan_to_num, lambda ans, x, nan, posinf, neginf: lambda g: where(anp.isfinite(x), g, 0.0))
 
 
@@ -436,7 +437,7 @@ def all(x, axis=None, keepdims=False):
     return anp.all(x, axis, keepdims=keepdims)
 
 
-_cumsum = primitive(lambda x, axis: np.cumsum(x, axis))
+_cumsum = primitive(lambda x, axis: np.cumsum(x, axis), rules.along)
 defvjp(_cumsum, lambda ans, x, axis: lambda g: anp.flip(_cumsum(anp.flip(g, axis), axis), axis))
 
 
@@ -458,7 +459,7 @@ def autocorrelate(x):
     return astype(module.fft.irfft(power, axis=-1)[..., :length], dtype_name(x))
 
 
-_argsort = constant(lambda x, axis: np.argsort(x, axis, kind="stable"))
+_argsort = constant(lambda x, axis: np.argsort(x, axis, kind="stable"), rules.along)
 
 
 def sort(x, axis=-1):

@@ -9,19 +9,28 @@ from autograd.extend import primitive as _autograd_primitive
 from autograd.numpy.numpy_boxes import ArrayBox
 from autograd.tracer import getval
 
-from ppl_numpy.recording import Recorded, recordable
+from ppl_numpy import rules
+from ppl_numpy.recording import Recorded, is_whole, recordable
+from ppl_numpy.rules import batched_by
 
 PLAIN = frozenset({np.ndarray, float, int, bool, np.float64, np.float32, np.int64, np.int32, np.bool_})
 ARRAY_TYPES = (np.ndarray, np.generic, ArrayBox, Recorded)
 
 
-def primitive(function):
-    """Return ``function`` (of plain arrays) as one step of differentiation and of recordings; ufuncs note themselves."""
+def primitive(function, rows=None):
+    """Return ``function`` (of plain arrays) as one step of differentiation and of recordings; ufuncs note themselves.
+
+    :param rows: the rule of :mod:`ppl_numpy.rules` by which it takes many rows at once.
+    """
+    if rows is not None:
+        batched_by(rows, function)
     return _autograd_primitive(function if isinstance(function, np.ufunc) else recordable(function))
 
 
-def constant(function):
+def constant(function, rows=None):
     """Return a function without derivative, recordable, that sees through the boxes of differentiation."""
+    if rows is not None:
+        batched_by(rows, function)
     noted = recordable(function)
 
     def call(*args, **kwargs):
@@ -45,10 +54,11 @@ def unbroadcast(gradient, shape):
 
 
 def elementwise_vjp(function, *derivatives, argnums=None):
-    """Register the derivatives of an elementwise function.
+    """Register the derivatives of an elementwise function, which takes many rows at once as it is.
 
     :param derivatives: for each argument a function ``(ans, *args) -> d ans / d argument``, or ``None`` for zero.
     """
+    batched_by(rules.elementwise, getattr(function.fun, "__wrapped__", function.fun))
     defvjp(
         function,
         *(None if derivative is None else _maker(derivative, i) for i, derivative in enumerate(derivatives)),
@@ -68,17 +78,31 @@ def _maker(derivative, argnum):
     return make
 
 
-def _scatter(gradient, index, shape, dtype):
+def _placed(gradient, index, shape, dtype):
     out = np.zeros(shape, dtype)
-    parts = index if isinstance(index, tuple) else (index,)
-    if all(part is None or part is Ellipsis or isinstance(part, (int, np.integer, slice)) for part in parts):
-        out[index] = gradient
+    out[index] = gradient
+    return out
+
+
+def _summed(gradient, index, shape, dtype):
+    out = np.zeros(shape, dtype)
+    if isinstance(index, tuple) and len(index) == out.ndim == 2 and is_whole(index[0]) and np.ndim(index[1]) == 1:
+        # numpy is fast where one array of places is all of the index.
+        for row, part in zip(out, np.broadcast_to(gradient, (len(out), len(index[1]))), strict=True):
+            np.add.at(row, index[1], part)
     else:
         np.add.at(out, index, gradient)
     return out
 
 
-scatter = primitive(_scatter)
+_place, _sum_into = primitive(_placed, rules.scattering), primitive(_summed, rules.scattering)
+
+
+def scatter(gradient, index, shape, dtype):
+    """Return zeros of a shape with ``gradient`` added at the places of ``index``, which arrays may name several times."""
+    parts = index if isinstance(index, tuple) else (index,)
+    once = all(part is None or part is Ellipsis or isinstance(part, (int, np.integer, slice)) for part in parts)
+    return (_place if once else _sum_into)(gradient, index, shape, dtype)
 
 
 def _getitem_vjp(ans, x, index):
@@ -88,7 +112,8 @@ def _getitem_vjp(ans, x, index):
 
 # autograd adds into one shared buffer, a change in place that no recording can hold; the dense sum has the same value.
 defvjp(ArrayBox.__getitem__, _getitem_vjp)
-defvjp(scatter, lambda ans, gradient, index, shape, dtype: lambda g: g[index])
+for _scatter in (_place, _sum_into):
+    defvjp(_scatter, lambda ans, gradient, index, shape, dtype: lambda g: g[index])
 
 
 def _put_along(gradient, indices, axis, shape, dtype):
@@ -105,8 +130,8 @@ def _along(shape, indices, axis):
     )
 
 
-take_along = primitive(np.take_along_axis)
-put_along = primitive(_put_along)
+take_along = primitive(np.take_along_axis, rules.taking_along)
+put_along = primitive(_put_along, rules.putting_along)
 defvjp(
     take_along,
     lambda ans, x, indices, axis: lambda g: put_along(g, indices, axis, anp.shape(x), anp.result_type(x)),
@@ -122,7 +147,7 @@ def _affine_recursion(b, c):
     return out
 
 
-affine_recursion = primitive(_affine_recursion)
+affine_recursion = primitive(_affine_recursion, rules.sequences)
 affine_recursion.__doc__ = "Return ``h`` with ``h[0] = b[0]`` and ``h[i] = b[i] + c[i - 1] * h[i - 1]`` along the last axis."
 
 
@@ -137,7 +162,7 @@ defvjp(
 )
 defvjp(anp.flip, lambda ans, x, axis=None: lambda g: anp.flip(g, axis))
 
-cumulative_product = primitive(lambda x: np.cumprod(x, axis=-1))
+cumulative_product = primitive(lambda x: np.cumprod(x, axis=-1), rules.elementwise)
 
 
 def _cumprod_vjp(ans, x):

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from ppl_numpy.recording import Recorded, getitem
+from ppl_numpy.recording import Recorded, astype, getitem, is_whole, joined, stacked
 
 # Operators on arrays and numpy scalars cost less than the ufunc of the same meaning.
 _OPERATORS = {
@@ -18,6 +18,8 @@ _OPERATORS = {
     np.greater: ">", np.greater_equal: ">=", np.less: "<", np.less_equal: "<=", np.equal: "==", np.not_equal: "!=",
 }  # fmt: skip
 _REDUCTIONS = {np.sum: np.add.reduce, np.max: np.maximum.reduce, np.min: np.minimum.reduce}
+_TESTS = {np.any: np.logical_or.reduce, np.all: np.logical_and.reduce}
+_RESHAPES = {np.expand_dims, np.squeeze}
 _NUMPY_VALUES = (np.ndarray, np.generic)
 _SMALL = 10_000
 
@@ -28,11 +30,21 @@ def build(tape, inputs, outputs):
     :param inputs: the leaves of the arguments, :class:`Recorded` where they change from call to call.
     :param outputs: the leaves of the result; a plain one is a constant and comes back as a copy.
     """
+    outputs, freed = simplify(tape, outputs)
+    return _Writer(inputs, freed).write(tape.calls, outputs)
+
+
+def simplify(tape, outputs):
+    """Merge equal calls and drop those that ``outputs`` do not need.
+
+    :return: the outputs, and for each call that is left the keys of the values that nobody reads after it.
+    """
     replaced = _merge(tape.calls)
     outputs = [_rebuilt(leaf, replaced) for leaf in outputs]
     for call in tape.calls:
         _skip_broadcasts(call)
-    return _Writer(inputs, _last_uses(tape.calls, outputs)).write(tape.calls, outputs)
+        _skip_axes(call)
+    return outputs, _last_uses(tape.calls, outputs)
 
 
 def _children(tree):
@@ -52,7 +64,7 @@ def _mentioned(tree):
     return [found for part in _children(tree) or () for found in _mentioned(part)]
 
 
-def _key(value):
+def key(value):
     """Return what identifies a recorded value: the call that made it, or the argument that it is."""
     return id(value) if value.call is None else id(value.call)
 
@@ -96,7 +108,7 @@ def _identity(tree):
     """Return a hashable description of an argument: equal ones give equal results of a pure function."""
     kind = type(tree)
     if kind is Recorded:
-        return (Recorded, _key(tree))
+        return (Recorded, key(tree))
     if kind is dict:
         return (dict, tuple((key, _identity(tree[key])) for key in sorted(tree)))
     parts = _children(tree)
@@ -125,6 +137,24 @@ def _skip_broadcasts(call):
                     shapes = narrower
 
 
+def _skip_axes(call):
+    """Let arrays be stacked where each is given a first axis and then joined to the others: one call that makes no views."""
+    if call.function is not joined or call.args[0] != 0:
+        return
+    sources = [_without_first_axis(arg) for arg in call.args[1:]]
+    if all(source is not None for source in sources) and len({(source.shape, source.dtype) for source in sources}) == 1:
+        call.function, call.args = stacked, tuple(sources)
+
+
+def _without_first_axis(arg):
+    """Return the recorded array that ``arg`` shows with an axis of length one in front, or ``None``."""
+    if type(arg) is not Recorded or arg.call is None or arg.call.function is not np.expand_dims:
+        return None
+    source = arg.call.args[0]
+    added = arg.call.kwargs.get("axis", arg.call.args[1] if len(arg.call.args) == 2 else None)
+    return source if type(source) is Recorded and type(source.value) is np.ndarray and added == 0 else None
+
+
 def _shape(arg):
     return np.shape(arg.value if type(arg) is Recorded else arg)
 
@@ -134,11 +164,11 @@ def _shape(arg):
 
 def _last_uses(calls, outputs):
     """Drop unused calls from the list; return for each the values that nobody reads after it."""
-    needed = {_key(leaf) for leaf in _mentioned(list(outputs))}
+    needed = {key(leaf) for leaf in _mentioned(list(outputs))}
     kept, freed = [], []
     for call in reversed(calls):
         if call.effect or id(call) in needed:
-            read = {_key(value) for value in _mentioned((call.args, call.kwargs))}
+            read = {key(value) for value in _mentioned((call.args, call.kwargs))}
             freed.append(read - needed)
             needed |= read
             kept.append(call)
@@ -147,6 +177,14 @@ def _last_uses(calls, outputs):
 
 
 # ---- writing ----
+
+
+def _taken(index):
+    """Return the axis and the places of an index that takes places along one axis, which a method does faster; or ``None``s."""
+    parts = index if type(index) is tuple else (index,)
+    places = parts[-1].value if parts and type(parts[-1]) is Recorded else parts[-1] if parts else None
+    several = type(places) is np.ndarray and places.dtype.kind in "iu" and places.ndim
+    return (len(parts) - 1, parts[-1]) if several and all(map(is_whole, parts[:-1])) else (None, None)
 
 
 class _Writer:
@@ -165,8 +203,8 @@ class _Writer:
         used = {name for name in self.names.values()}
         for call, dead in zip(calls, self.freed, strict=True):
             expression = self.expression(call)
-            for key in dead:
-                name = self.names.get(key)
+            for value in dead:
+                name = self.names.get(value)
                 if name is not None and name not in used:
                     self.free.append(name)
             name = self.free.pop() if self.free else f"v{next(self.count)}"
@@ -193,7 +231,7 @@ class _Writer:
         """Return the expression of an argument."""
         kind = type(tree)
         if kind is Recorded:
-            return self.names[_key(tree)]
+            return self.names[key(tree)]
         if kind in (int, bool, type(None)) or (kind is float and math.isfinite(tree)):
             return f"({tree!r})"
         if not _mentioned(tree):
@@ -216,14 +254,26 @@ class _Writer:
         if function in _OPERATORS and len(args) == 2 and not kwargs and self._on_numpy(args):
             return f"{self.atom(first)} {_OPERATORS[function]} {self.atom(args[1])}"
         if function is getitem:
-            return f"{self.atom(first)}[{self.atom(args[1])}]"
+            axis, places = _taken(args[1]) if is_array else (None, None)
+            return f"{self.atom(first)}" + (
+                f"[{self.atom(args[1])}]" if places is None else f".take({self.atom(places)}, {axis})"
+            )
         if function is np.negative and len(args) == 1 and not kwargs and isinstance(first.value, _NUMPY_VALUES):
             return f"-{self.atom(first)}"
+        if function is np.power and floating and len(args) == 2 and not kwargs and type(args[1]) is float and args[1] == 1.0:
+            return self.atom(first)
         if function is np.reshape and is_array and len(args) == 2 and not kwargs:
             return f"{self.atom(first)}.reshape({self.atom(args[1])})"
-        if function in _REDUCTIONS and floating and len(args) == 1 and set(kwargs) <= {"axis", "keepdims"}:
-            axis, keepdims = kwargs.get("axis"), kwargs.get("keepdims", False)
-            return f"{self.bind(_REDUCTIONS[function])}({self.atom(first)}, {self.atom(axis)}, None, None, {self.atom(keepdims)})"
+        if function in _RESHAPES and is_array and not _mentioned((args[1:], kwargs)):
+            return f"{self.atom(first)}.reshape({self.atom(function(first.value, *args[1:], **kwargs).shape)})"
+        if function is astype and is_array and len(args) == 2 and not kwargs:
+            same = first.dtype == np.dtype(args[1])
+            return self.atom(first) if same else f"{self.atom(first)}.astype({self.atom(args[1])})"
+        reduce = _REDUCTIONS.get(function) if floating else None
+        reduce = reduce or (_TESTS.get(function) if is_array and first.dtype == bool else None)
+        if reduce and len(args) <= 2 and set(kwargs) <= {"axis", "keepdims"}:
+            axis, keepdims = args[1] if len(args) == 2 else kwargs.get("axis"), kwargs.get("keepdims", False)
+            return f"{self.bind(reduce)}({self.atom(first)}, {self.atom(axis)}, None, None, {self.atom(keepdims)})"
         if function is np.broadcast_to and floating and len(args) == 2 and not kwargs and math.prod(args[1]) <= _SMALL:
             return f"{self.atom(first)} * {self.bind(np.ones(args[1], first.dtype))}"
         positional = [self.atom(arg) for arg in args]

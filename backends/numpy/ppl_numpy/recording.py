@@ -132,7 +132,7 @@ class Recorded(NDArrayOperatorsMixin):
         return f"Recorded({self.value!r})"
 
     def astype(self, dtype, **kwargs):
-        return record(np.astype if hasattr(np, "astype") else _astype, (self, dtype), {})
+        return record(astype, (self, dtype), {})
 
     def reshape(self, *shape, **kwargs):
         return record(np.reshape, (self, shape[0] if len(shape) == 1 else shape), kwargs)
@@ -147,7 +147,8 @@ class Recorded(NDArrayOperatorsMixin):
         return self
 
 
-def _astype(x, dtype):
+def astype(x, dtype):
+    """Return ``x`` in another dtype: a function of its own so that a program can leave it out where it changes nothing."""
     return np.asarray(x).astype(dtype)
 
 
@@ -193,6 +194,21 @@ _SHAPED_BY_DATA = {
 def getitem(x, index):
     """Return ``x[index]``: a function of its own so that a program can write it as a subscript."""
     return x[index]
+
+
+def joined(axis, *arrays):
+    """Return arrays joined along an axis."""
+    return np.concatenate(arrays, axis)
+
+
+def stacked(*arrays):
+    """Return arrays of one shape and dtype stacked along a new first axis."""
+    return np.array(arrays)
+
+
+def is_whole(part):
+    """Return whether a part of an index is the slice of a whole axis."""
+    return type(part) is slice and part.start is part.stop is part.step is None
 
 
 def unwrap(tree):

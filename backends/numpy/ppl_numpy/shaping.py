@@ -9,6 +9,7 @@ from autograd.extend import defvjp, defvjp_argnums
 from autograd.tracer import getval
 
 from ppl.errors import PplError, ShapeError
+from ppl_numpy import recording, rules
 from ppl_numpy.primitives import ARRAY_TYPES, PLAIN, constant, is_box, primitive, scatter, take_along, unbroadcast
 from ppl_numpy.recording import Recorded, RecordingError
 
@@ -64,7 +65,9 @@ __all__ = [
 ]
 
 _dtype_lock = threading.Lock()
-_default = np.dtype("float64")
+# A dtype works its name out anew at each question.
+_default_name = "float64"
+_default = np.dtype(_default_name)
 
 
 def _dtype(dtype):
@@ -76,16 +79,16 @@ def _shape(shape):
 
 
 def default_dtype():
-    return _default.name
+    return _default_name
 
 
 def set_default_dtype(dtype):
-    global _default
+    global _default, _default_name
     name = np.dtype(dtype).name
     if name not in ("float32", "float64"):
         raise PplError(f"the default dtype is 'float32' or 'float64', got {name!r}")
     with _dtype_lock:
-        _default = np.dtype(name)
+        _default, _default_name = np.dtype(name), name
 
 
 # ---- creation ----
@@ -246,7 +249,7 @@ def broadcast_shapes(*shapes):
         raise ShapeError(f"shapes {', '.join(map(str, shapes))} do not broadcast; each dimension must agree or be 1") from None
 
 
-_concat = primitive(lambda axis, *arrays: np.concatenate(arrays, axis))
+_concat = primitive(recording.joined, rules.concatenation)
 
 
 def _concat_vjp(argnums, ans, args, kwargs):
@@ -308,7 +311,7 @@ def repeat(x, repeats, axis):
     return take(x, np.repeat(np.arange(shape(x)[axis]), repeats), axis)
 
 
-_take = primitive(lambda x, indices, axis: np.take(x, indices, axis))
+_take = primitive(lambda x, indices, axis: np.take(x, indices, axis), rules.taking)
 
 
 def _take_vjp(ans, x, indices, axis):
@@ -340,8 +343,8 @@ def _added(x, index, value):
     return out
 
 
-_update, _add = primitive(_updated), primitive(_added)
-_cleared = primitive(lambda g, index: _updated(g, index, 0))
+_update, _add = primitive(_updated, rules.change), primitive(_added, rules.change)
+_cleared = primitive(lambda g, index: _updated(g, index, 0), rules.change)
 defvjp(_cleared, lambda ans, g, index: lambda h: _cleared(h, index))
 defvjp(
     _update,
@@ -375,8 +378,8 @@ def index_add(x, index, value):
     return _add(x, index, value)
 
 
-_tril = primitive(lambda x, k: np.tril(x, k))
-_triu = primitive(lambda x, k: np.triu(x, k))
+_tril = primitive(lambda x, k: np.tril(x, k), rules.elementwise)
+_triu = primitive(lambda x, k: np.triu(x, k), rules.elementwise)
 defvjp(_tril, lambda ans, x, k: lambda g: _tril(g, k))
 defvjp(_triu, lambda ans, x, k: lambda g: _triu(g, k))
 
@@ -389,7 +392,7 @@ def triu(x, k=0):
     return _triu(x, k)
 
 
-_diagonal = primitive(lambda x: np.diagonal(x, axis1=-2, axis2=-1))
+_diagonal = primitive(lambda x: np.diagonal(x, axis1=-2, axis2=-1), rules.elementwise)
 
 
 def _embedded(x, rows, columns):
@@ -399,7 +402,7 @@ def _embedded(x, rows, columns):
     return out
 
 
-_embed = primitive(_embedded)
+_embed = primitive(_embedded, rules.elementwise)
 defvjp(_diagonal, lambda ans, x: lambda g: _embed(g, *shape(x)[-2:]))
 defvjp(_embed, lambda ans, x, rows, columns: lambda g: _diagonal(g))
 
@@ -412,7 +415,7 @@ def diag_embed(x):
     return _embed(x, shape(x)[-1], shape(x)[-1])
 
 
-_one_hot = constant(lambda indices, n, dtype: (np.expand_dims(indices, -1) == np.arange(n)).astype(dtype))
+_one_hot = constant(lambda indices, n, dtype: (np.expand_dims(indices, -1) == np.arange(n)).astype(dtype), rules.elementwise)
 
 
 def one_hot(indices, num_classes, dtype=None):
@@ -426,7 +429,7 @@ def meshgrid(*arrays):
 
 # ---- conversion ----
 
-_astype = primitive(lambda x, dtype: np.asarray(x).astype(dtype))
+_astype = primitive(recording.astype, rules.elementwise)
 
 
 def _astype_vjp(ans, x, dtype):

@@ -8,7 +8,7 @@ import scipy.special
 from autograd.extend import defvjp
 from autograd.tracer import getval
 
-from ppl_numpy import incomplete
+from ppl_numpy import incomplete, rules
 from ppl_numpy.ops import exp, is_floating, log, log1p, maximum, reshape, shape, sign, sum, where
 from ppl_numpy.ops import max as largest
 from ppl_numpy.primitives import elementwise_vjp, primitive
@@ -168,7 +168,31 @@ def log_ndtr(x):
     return _log_ndtr(x)
 
 
-_expit, _log_expit, _logit = primitive(scipy.special.expit), primitive(scipy.special.log_expit), primitive(scipy.special.logit)
+# From so many numbers on, NumPy's vector instructions repay several calls; scipy's functions take one number after another.
+VECTORS_PAY = 1024
+
+
+def _expit_value(x):
+    if np.size(x) < VECTORS_PAY or x.dtype.kind != "f":
+        return scipy.special.expit(x)
+    with _quiet(over="ignore", under="ignore", invalid="ignore"):
+        value = np.exp(np.negative(x))
+        value += 1.0
+        return np.reciprocal(value, out=value)
+
+
+def _log_expit_value(x):
+    """Return ``min(x, 0) - log1p(exp(-|x|))``, whose terms have one sign: nothing cancels."""
+    if np.size(x) < VECTORS_PAY or x.dtype.kind != "f":
+        return scipy.special.log_expit(x)
+    with _quiet(under="ignore", invalid="ignore"):
+        value = np.absolute(x)
+        np.exp(np.negative(value, out=value), out=value)
+        np.log1p(value, out=value)
+        return np.subtract(np.minimum(x, 0.0), value, out=value)
+
+
+_expit, _log_expit, _logit = primitive(_expit_value), primitive(_log_expit_value), primitive(scipy.special.logit)
 elementwise_vjp(_expit, lambda ans, x: ans * expit(-x))
 elementwise_vjp(_log_expit, lambda ans, x: expit(-x))
 elementwise_vjp(_logit, lambda ans, x: 1.0 / (x * (1.0 - x)))
@@ -265,7 +289,7 @@ def _logsumexp_plain(x, axis, keepdims):
     return total if keepdims else np.squeeze(total, axis=axis)
 
 
-_logsumexp = primitive(_logsumexp_plain)
+_logsumexp = primitive(_logsumexp_plain, rules.reduction)
 
 
 def _logsumexp_vjp(ans, x, axis, keepdims):
