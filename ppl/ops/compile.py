@@ -8,12 +8,14 @@ from ppl.ops.dispatch import dispatched
 
 
 @dispatched("compile")
-def compile(fn, *example, horizon=None):
+def compile(fn, *example, horizon=None, beside=None):
     """Return a faster ``fn`` with the same signature (trees of arrays in, tree of arrays out).
 
     :param example: arguments of the shapes and dtypes to come; a call with others compiles anew.
     :param horizon: about how many calls will follow, or ``None``; a backend whose compiler is slow compiles only when
         the calls repay it.
+    :param beside: a compiled function that is called in turns with this one: where its calls repay the compiler's start, this one
+        has only its own share to repay.
 
     jax: ``jit``. torch: the ``make_fx`` graph, then ``torch.compile``. numpy: the recorded calls replayed. A function that cannot
     be compiled runs as it is, with one warning that names the reason.

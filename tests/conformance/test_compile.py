@@ -106,6 +106,32 @@ def test_repeated_shapes_are_compiled_once(backend):
     assert len(calls) == after_warming, "the Python function ran again for a shape that it had seen"
 
 
+@pytest.mark.backends("torch")
+def test_program_beside_a_compiled_one_repays_its_own_share_alone(backend, monkeypatch):
+    monkeypatch.setattr(f"ppl_{backend}.compile._through_compiler", lambda recorded, inputs: recorded)
+    x, runs = ops.array(X), {}
+    runs["heavy"] = compile.compile(weave, horizon=10**9)
+    runs["light"] = compile.compile(weave, horizon=1)
+    for name, beside in (("alone", None), ("by the heavy", runs["heavy"]), ("by the light", runs["light"])):
+        runs[name] = compile.compile(weave, horizon=10_000, beside=beside)
+    values = [float(run(x)) for run in runs.values()]
+    assert values == pytest.approx([float(weave(x))] * 5, rel=1e-12)
+    stages = {name: [program.stage for program in run.programs.values()] for name, run in runs.items()}
+    compiled, graph = ["compiled"], ["graph"]
+    assert stages == {"heavy": compiled, "light": graph, "alone": graph, "by the heavy": compiled, "by the light": graph}
+
+
+@pytest.mark.backends("jax")
+def test_functions_of_few_calls_are_compiled_in_transformations_too(backend):
+    """Where the compiler takes no options: inside of another compiled function, of a derivative and of a map."""
+    few = compile.compile(weave, horizon=1)
+    assert float(few(ops.array(X))) == pytest.approx(float(weave(ops.array(X))), rel=1e-12)
+    expected = to_host(autodiff.grad(weave)(ops.array(X)))
+    assert_close(autodiff.grad(few)(ops.array(X)), expected)
+    assert_close(compile.compile(autodiff.grad(few))(ops.array(X)), expected)
+    assert_close(autodiff.vmap(few)(ops.array(np.stack(OTHERS))), [float(weave(ops.array(x))) for x in OTHERS])
+
+
 def test_another_shape_compiles_anew(backend):
     compiled = compile.compile(lambda x: ops.sum(x, axis=0) / x.shape[0], ops.array(X))
     for shape in [(4,), (7,), (2, 3), (4,), (7,)]:

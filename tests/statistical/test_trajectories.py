@@ -153,10 +153,10 @@ def randomness(seed, metric, mass, num_chains):
 
     Draws are asked for in the transition's own order, because keys may be generators that remember.
     """
-    key_momentum, key_tree, key_leaves, key_refill = random.split(random.key(seed), 4)
+    key_momentum, key_numbers, key_refill = random.split(random.key(seed), 3)
     momentum = metric.draw(key_momentum, mass, (num_chains, DIMENSION))
-    forward = to_host(random.open_uniform(key_tree, (MAX_TREE_DEPTH + 1, num_chains))) < 0.5
-    numbers = numpy.log(to_host(random.open_uniform(key_leaves, (MAX_TREE_DEPTH + 17, num_chains))))
+    uniforms = to_host(random.open_uniform(key_numbers, (2 * MAX_TREE_DEPTH + 18, num_chains)))
+    forward, numbers = uniforms[: MAX_TREE_DEPTH + 1] < 0.5, numpy.log(uniforms[MAX_TREE_DEPTH + 1 :])
     blocks = [numbers[MAX_TREE_DEPTH + 1 :]]
     while 16 * len(blocks) < 2**MAX_TREE_DEPTH:
         key_refill, key_block = random.split(key_refill)

@@ -6,12 +6,17 @@ import warnings
 import jax
 
 from ppl.errors import PplWarning, RandomKeyError
-from ppl_jax import random
+from ppl_jax import jit, random
+
+_FEW_CALLS = 50
 
 
-def compile(fn, *example, horizon=None):
-    """Return ``jit(fn)``; a function that branches on array values runs as it is, after one warning."""
-    compiled = jax.jit(fn)
+def compile(fn, *example, horizon=None, beside=None):
+    """Return ``jit(fn)``; a function that branches on array values runs as it is, after one warning.
+
+    For a few calls nothing is optimized.
+    """
+    compiled = jax.jit(fn) if horizon is None or horizon > _FEW_CALLS else jit.jit_on_cpu(fn, jit.UNOPTIMIZED)
     fallback = False
 
     @functools.wraps(fn)

@@ -1,6 +1,5 @@
 """Drivers of inference: repeated steps in one compiled loop, structure found without running anything."""
 
-import functools
 from contextlib import nullcontext
 
 import jax
@@ -8,18 +7,22 @@ import jax.numpy as jnp
 import numpy
 from jax import lax
 
-from ppl_jax import random
+from ppl_jax import jit, random
 
 ROWS_A_BLOCK = 4096
-_QUICK_OPTIONS = {"xla_cpu_use_fusion_emitters": False}
 
 
-def loop(step, capacity=256):
+def loop(step, quick=True, capacity=256):
     """Return ``run(state, num_steps, *arguments) -> (state, outputs)`` that repeats ``step(state, *arguments)``.
 
     One program is compiled for each set of shapes: the number of steps is traced, outputs fill a buffer of ``capacity`` rows
     that is moved to the host when full. The outputs are numpy trees stacked along a new first axis.
+
+    :param quick: whether time to compile matters more than the last part of speed, as it does for a step of many small
+        operations; a step of few large ones may take half again as long by it.
     """
+    # Traced once, though it is looked at twice.
+    step = jax.jit(step, inline=True)
 
     def chunk(state, num_steps, arguments):
         rows = jax.eval_shape(step, state, *arguments)[1]
@@ -33,7 +36,7 @@ def loop(step, capacity=256):
 
         return lax.fori_loop(0, num_steps, body, (state, buffer))
 
-    chunk = _quick_jit(chunk)
+    chunk = jit.jit_on_cpu(chunk, jit.QUICK if quick else None)
 
     def run(state, num_steps, *arguments):
         pieces = []
@@ -45,31 +48,6 @@ def loop(step, capacity=256):
 
     run.compiled = chunk
     return run
-
-
-def _quick_jit(fn):
-    """Return ``jax.jit(fn)``, on a CPU with the compiler's older way to emit fused loops.
-
-    Measured on the loop of NUTS: 0.6 of the time to compile, and programs as fast. A compiler that does not know the option
-    compiles in its own way. Neither derivatives nor other compiled functions may pass through the result: jax takes options
-    at the outermost level alone.
-    """
-    if jax.default_backend() != "cpu":
-        return jax.jit(fn)
-    usual, chosen = jax.jit(fn), [jax.jit(fn, compiler_options=_QUICK_OPTIONS)]
-
-    @functools.wraps(fn)
-    def call(*args, **kwargs):
-        try:
-            return chosen[-1](*args, **kwargs)
-        except jax.errors.JaxRuntimeError as error:
-            if chosen[-1] is usual or "No such compile option" not in str(error):
-                raise
-            chosen.append(usual)
-            return usual(*args, **kwargs)
-
-    call.num_programs = lambda: chosen[-1]._cache_size()
-    return call
 
 
 def evaluate_shapes(fn, *arguments):
@@ -117,4 +95,4 @@ def entropy(key):
 def sampling_key(seed):
     """Return a key for long chains from an int: of the "rbg" kind, which compiles and draws faster than the default kind."""
     words = numpy.random.default_rng(seed).integers(0, 2**32, 4, dtype=numpy.uint32)
-    return jax.random.wrap_key_data(jnp.asarray(words), impl="rbg")
+    return jax.random.wrap_key_data(jax.device_put(words), impl="rbg")

@@ -6,13 +6,14 @@ refuses to serve inside one: the compiled code would repeat the same numbers at 
 """
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ppl.errors import ShapeError
-from ppl_jax import dtypes, streams
+from ppl_jax import dtypes, jit, streams
 from ppl_jax import poisson as _poisson
 from ppl_jax.dtypes import floating, promote
 
@@ -96,9 +97,20 @@ def _dtype(dtype):
     return dtypes.default() if dtype is None else dtypes.resolve(dtype)
 
 
+# Up to so many numbers a draw outside compiled code is not worth an optimized program, one for each shape.
+_FEW = 400
+
+
 def normal(key, shape, dtype=None):
     """Draw standard normals."""
-    return jax.random.normal(_given(key), shape, _dtype(dtype))
+    key, dtype = _given(key), _dtype(dtype)
+    shape = tuple(shape)
+    return _few_normals(shape, dtype)(key) if math.prod(shape) <= _FEW else jax.random.normal(key, shape, dtype)
+
+
+@functools.cache
+def _few_normals(shape, dtype):
+    return jit.jit_on_cpu(lambda key: jax.random.normal(key, shape, dtype), jit.UNOPTIMIZED)
 
 
 def uniform(key, shape, dtype=None):
@@ -189,9 +201,9 @@ def permutation(key, n):
 def choice(key, n, size):
     """Draw ``size`` distinct indices of ``range(n)`` in random order, in O(size log size) work.
 
-    Independent uniform indices are read one after the other and repetitions skipped, until there are ``size``: by symmetry
-    every ordered choice is equally likely. At least half of ``range(n)`` is unused throughout, so few rounds suffice; for
-    larger ``size`` the head of a permutation is as cheap.
+    The first ``size`` swaps of a Fisher-Yates shuffle, made without the array that they shuffle: swap ``i`` exchanges places
+    ``i`` and ``draws[i] >= i``, so that what stands at a place follows from the latest swap before that named it. Every ordered
+    choice is equally likely. For larger ``size`` the head of a permutation is as cheap.
 
     :raises ShapeError: if ``size`` is above ``n`` or negative.
     """
@@ -206,19 +218,18 @@ def _choice(key, n, size):
         return jax.random.permutation(key, n)[:size]
     dtype = dtypes.resolve("int64")
     slots = jnp.arange(size, dtype=dtype)
-
-    def read(state):
-        key, chosen, count = state
-        key, key_round = jax.random.split(key)
-        fresh = jax.random.randint(key_round, (size,), 0, n, dtype)
-        # Empty slots hold distinct negative numbers, which no index equals.
-        pool = jnp.concatenate([jnp.where(slots < count, chosen, -1 - slots), fresh])
-        order = jnp.argsort(pool, stable=True)
-        ranked = pool[order]
-        first = jnp.concatenate([jnp.ones(1, bool), ranked[1:] != ranked[:-1]])
-        is_new = jnp.zeros(2 * size, bool).at[order].set(first)[size:]
-        position = jnp.where(is_new, count + jnp.cumsum(is_new) - 1, size)
-        return key, chosen.at[position].set(fresh, mode="drop"), jnp.minimum(count + jnp.sum(is_new), size)
-
-    state = (key, jnp.zeros(size, dtype), jnp.zeros((), dtype))
-    return jax.lax.while_loop(lambda state: state[2] < size, read, state)[1]
+    draws = jax.random.randint(key, (size,), slots, n, dtype)
+    if n * size <= jnp.iinfo(dtype).max:
+        # One array of pairs: sorting two arrays together takes three times as long.
+        pairs = jnp.sort(draws * size + slots)
+        ranked, order = pairs // size, pairs % size
+    else:
+        ranked, order = jax.lax.sort((draws, slots), num_keys=2)
+    again = jnp.concatenate([jnp.zeros(1, bool), ranked[1:] == ranked[:-1]])
+    latest = jnp.where(again, jnp.roll(order, 1), -1)
+    same = jnp.zeros_like(slots).at[order].set(latest, unique_indices=True)
+    # The latest swap before swap i that named place i: what it left there was what stood at its own place.
+    named = jnp.full_like(slots, -1).at[jnp.where(draws == slots, size, draws)].max(slots, mode="drop")
+    origin = jnp.where(named < 0, slots, named)
+    origin = jax.lax.while_loop(lambda place: jnp.any(place[place] != place), lambda place: place[place], origin)
+    return jnp.where(same < 0, draws, origin[same])

@@ -17,13 +17,17 @@ def array(x, dtype=None):
         return x if dtype is None else x.astype(dtypes.resolve(dtype))
     if hasattr(x, "detach"):
         x = x.detach().cpu().numpy()
+    if isinstance(x, (list, tuple)) and not any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(x)):
+        x = np.asarray(x)
+    if (isinstance(x, np.ndarray) and x.ndim) or isinstance(x, bool):
+        x = np.asarray(x)
+        # What ``asarray`` does to a host array is a program of its own, compiled for each shape.
+        return jax.device_put(x if dtype is None else x.astype(dtypes.resolve(dtype), copy=False), may_alias=False)
     if dtype is not None:
         return jnp.asarray(x, dtype=dtypes.resolve(dtype))
     if isinstance(x, float):
         # A numpy scalar of that dtype converts in half the time that the argument ``dtype`` takes.
         return jnp.asarray(dtypes.default().type(x))
-    if isinstance(x, (list, tuple)) and not any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(x)):
-        x = np.asarray(x)
     return jnp.asarray(x)
 
 

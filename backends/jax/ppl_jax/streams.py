@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ppl.errors import RandomKeyError
-from ppl_jax import tracing
+from ppl_jax import jit, tracing
 
 BLOCK = 32
 
@@ -62,10 +62,14 @@ def fold_words(key, words):
     return jax.random.fold_in(jax.random.fold_in(key, words[0]), words[1])
 
 
-@functools.partial(jax.jit, static_argnums=1)
 def split_tuple(key, num):
     """Return a tuple of ``num`` independent keys."""
-    return tuple(jax.random.split(key, num))
+    return _splitter(num)(key)
+
+
+@functools.cache
+def _splitter(num):
+    return jit.jit_on_cpu(lambda key: tuple(jax.random.split(key, num)), jit.UNOPTIMIZED)
 
 
 class Stream:

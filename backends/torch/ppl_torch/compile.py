@@ -24,6 +24,8 @@ from ppl_torch.tracing import inside_transform, transform
 # Seconds on one CPU core: one call of a small operator, one element of its result; and what torch.compile takes.
 DISPATCH, ELEMENT = 3e-6, 1e-9
 COMPILE_LEAST, COMPILE_NODE = 4.0, 0.03
+# The same for a further program, once the compiler is loaded and its files are on the disk.
+FURTHER_NODE = 0.011
 TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-4, torch.complex128: 1e-8}
 
 # Leaves that are no data: they belong to the signature and pass through as they are.
@@ -32,13 +34,13 @@ STATIC = (str, bytes, torch.Generator)
 _lock = threading.RLock()
 
 
-def compile(fn, *example, horizon=None):
+def compile(fn, *example, horizon=None, beside=None):
     programs = {}
 
     def program(args, inputs, signature):
         with _lock:
             if signature not in programs:
-                programs[signature] = _Program(fn, args, inputs, horizon)
+                programs[signature] = _Program(fn, args, inputs, horizon, further=_goes_to_compiler(beside))
             return programs[signature]
 
     @functools.wraps(fn, updated=())
@@ -53,6 +55,11 @@ def compile(fn, *example, horizon=None):
     if example and not inside_transform():
         program(example, *_inputs(example))
     return run
+
+
+def _goes_to_compiler(run):
+    """Return whether a compiled function has gone, or will go, through torch.compile."""
+    return run is not None and any(program.stage == "compiled" or program.patience == 0 for program in run.programs.values())
 
 
 def differentiable(fn):
@@ -106,8 +113,8 @@ def _inputs(args):
 class _Program:
     """One function at one signature: ``stage`` is "function", "graph" or "compiled"."""
 
-    def __init__(self, fn, args, inputs, horizon):
-        self.fn, self.calls, self.stage = fn, 0, "graph"
+    def __init__(self, fn, args, inputs, horizon, further=False):
+        self.fn, self.calls, self.stage, self.patience = fn, 0, "graph", float("inf")
         self.name = getattr(fn, "__name__", type(fn).__name__)
         if any(isinstance(leaf, torch.Generator) for leaf in tree.leaves(args)):
             # A graph cannot hold a generator's state. Such a function asked for its own randomness and runs as it is.
@@ -122,7 +129,7 @@ class _Program:
             return
         work = len(graph.calls(self.graph))
         self.seconds = graph.cost(self.graph, DISPATCH, ELEMENT)
-        self.price = max(COMPILE_LEAST, COMPILE_NODE * work)
+        self.price = FURTHER_NODE * work if further else max(COMPILE_LEAST, COMPILE_NODE * work)
         # With a horizon the choice is made at once; without one, when as much has been spent as compiling would have cost.
         self.patience = self.price / self.seconds if work else float("inf")
         if horizon is not None:

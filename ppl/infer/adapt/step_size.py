@@ -36,7 +36,12 @@ class StepSizeAdaptation:
     A kernel with more to tune has a class of its own with these methods.
 
     :param target: the acceptance probability aimed at.
+
+    ``adapting`` is a bool, or an array of one where a loop is compiled for both.
     """
+
+    moves_on = False
+    """Whether the state changes after warm-up too."""
 
     def __init__(self, target: float) -> None:
         self.target = target
@@ -51,7 +56,7 @@ class StepSizeAdaptation:
 
     def tuning(self, state: DualAveragingState, adapting: Any) -> Tuning:
         """Return the numbers of the next transition: exploring while ``adapting``, averaged afterwards."""
-        step_size = ops.exp(ops.where(adapting, state.log_step, state.log_average))
+        step_size = ops.exp(either(adapting, state.log_step, state.log_average))
         return Tuning(step_size, step_size)
 
     def update(self, state: DualAveragingState, before: ChainState, after: ChainState, info: StepInfo) -> DualAveragingState:
@@ -60,5 +65,12 @@ class StepSizeAdaptation:
 
     def keep(self, old: DualAveragingState, new: DualAveragingState, adapting: Any) -> DualAveragingState:
         """Return the state to go on with: ``new`` while ``adapting``, ``old`` afterwards."""
-        kept: DualAveragingState = tree.map(lambda after, before: ops.where(adapting, after, before), new, old)
+        kept: DualAveragingState = tree.map(lambda after, before: either(adapting, after, before), new, old)
         return kept
+
+
+def either(condition: Any, first: Any, second: Any) -> Any:
+    """Return ``where(condition, first, second)``, without an operation where the condition is a bool."""
+    if isinstance(condition, bool):
+        return first if condition else second
+    return ops.where(condition, first, second)

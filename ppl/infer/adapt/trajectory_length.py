@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from ppl import ops, tree
 from ppl.infer.adapt import dual_averaging
 from ppl.infer.adapt.dual_averaging import DualAveragingState
+from ppl.infer.adapt.step_size import either
 from ppl.infer.mcmc.state import ChainState, StepInfo, Tuning
 
 # Sec. 3 and app. A of the paper: Adam without momentum.
@@ -49,6 +50,8 @@ class LengthAdaptation:
     :param length: the first length; eight steps if ``None``.
     """
 
+    moves_on = True
+
     def __init__(self, target: float, length: float | None = None) -> None:
         self.target = target
         self.length = length
@@ -70,8 +73,8 @@ class LengthAdaptation:
 
     def tuning(self, state: LengthState, adapting: Any) -> Tuning:
         """Return the numbers of the next transition, its length jittered: exploring while ``adapting``, averaged afterwards."""
-        step_size = ops.exp(ops.where(adapting, state.step.log_step, state.step.log_average))
-        length = ops.exp(ops.where(adapting, state.log_length, state.log_average))
+        step_size = ops.exp(either(adapting, state.step.log_step, state.step.log_average))
+        length = ops.exp(either(adapting, state.log_length, state.log_average))
         return Tuning(step_size, halton(state.index) * length)
 
     def update(self, state: LengthState, before: ChainState, after: ChainState, info: StepInfo) -> LengthState:
@@ -96,7 +99,7 @@ class LengthAdaptation:
 
     def keep(self, old: LengthState, new: LengthState, adapting: Any) -> LengthState:
         """Return the state to go on with: ``new`` while ``adapting``, ``old`` afterwards but for the index."""
-        kept: LengthState = tree.map(lambda after, before: ops.where(adapting, after, before), new, old)
+        kept: LengthState = tree.map(lambda after, before: either(adapting, after, before), new, old)
         return kept._replace(index=new.index)
 
 

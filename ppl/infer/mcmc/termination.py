@@ -49,6 +49,12 @@ def is_turning(first_momentum: Any, first_velocity: Any, last_momentum: Any, las
     return (ops.sum(first_velocity * displacement, axis=-1) <= 0.0) | (ops.sum(last_velocity * displacement, axis=-1) <= 0.0)
 
 
+def turn(end_momenta: Any, end_velocities: Any, momentum_sum: Any) -> Any:
+    """Return :func:`is_turning` of ends ``(2, C, D)`` stacked along the first axis."""
+    displacement = momentum_sum - 0.5 * ops.sum(end_momenta, axis=0)
+    return ops.any(ops.sum(end_velocities * displacement, axis=-1) <= 0.0, axis=0)
+
+
 def keep(checkpoints: Any, place: Any, momentum: Any, velocity: Any, momentum_sum: Any) -> Any:
     """Return ``checkpoints (K + 1, 3, C, D)`` with the leaf kept where ``place`` says."""
     return ops.index_update(checkpoints, place[0], ops.stack([momentum, velocity, momentum_sum]))

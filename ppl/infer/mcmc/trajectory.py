@@ -17,6 +17,8 @@ from ppl.infer.mcmc.metrics import Metric
 from ppl.infer.mcmc.state import ChainState, Mass
 
 MAX_ENERGY_CHANGE = 1000.0
+# Which condition says that a row of ``Tree.points`` is replaced: grown to the left, to the right, chosen, or grown at all.
+REPLACED = (0, 0, 0, 1, 1, 1, 2, 2, 3)
 
 
 class Subtree(NamedTuple):
@@ -136,25 +138,21 @@ def close(
     active, step, _, _ = (course.numbers[row] for row in range(4))
     energy, new_weight, sum_accept, num_steps, turning, divergent = (subtree.numbers[row] for row in range(6))
     old_energy, log_weight, _, _, _, diverged = (tree.numbers[row] for row in range(6))
-    grown = active * (1.0 - turning) * (1.0 - divergent) > 0.0
-    chosen = grown & (log_uniform < new_weight - log_weight)
-    to_left, to_right = (grown & (step < 0.0))[:, None], (grown & (step > 0.0))[:, None]
-    left = ops.where(to_left, subtree.points[:3], tree.points[:3])
-    right = ops.where(to_right, subtree.points[:3], tree.points[3:6])
-    proposal = ops.where(chosen[:, None], subtree.points[3:5], tree.points[6:8])
-    momentum_sum = ops.where(grown[:, None], tree.points[8] + subtree.points[5], tree.points[8])
-    turns = termination.is_turning(
-        left[1], metric.velocity(mass, left[1]), right[1], metric.velocity(mass, right[1]), momentum_sum
-    )
-    tree = Tree(
-        ops.concat([left, right, proposal, momentum_sum[None]], axis=0),
-        ops.stack([
-            ops.where(chosen, energy, old_energy),
-            ops.where(grown, ops.logaddexp(log_weight, new_weight), log_weight),
-            sum_accept,
-            num_steps,
-            ops.astype(grown & ~turns, step.dtype),
-            ops.maximum(diverged, divergent),
-        ]),
-    )  # fmt: skip
+    grown = active > ops.maximum(turning, divergent)
+    gain = new_weight - log_weight
+    chosen = grown & (log_uniform < gain)
+    replaced = ops.stack([grown & (step < 0.0), grown & (step > 0.0), chosen, grown])[ops.array(REPLACED)]
+    candidates = [subtree.points[:3], subtree.points[:3], subtree.points[3:5], tree.points[8:] + subtree.points[5:]]
+    points = ops.where(replaced[..., None], ops.concat(candidates, axis=0), tree.points)
+    ends = points[1:5:3]
+    growing = grown & ~termination.turn(ends, metric.velocity(mass, ends), points[8])
+    numbers = ops.stack([
+        ops.where(chosen, energy, old_energy),
+        ops.where(grown, log_weight + ops.softplus(gain), log_weight),
+        sum_accept,
+        num_steps,
+        ops.astype(growing, step.dtype),
+        ops.maximum(diverged, divergent),
+    ])  # fmt: skip
+    tree = Tree(points, numbers)
     return tree, *_open(tree, course, going_right)
