@@ -191,6 +191,23 @@ def test_jitter_breaks_the_period_of_a_normal(backend):
     assert z_score(moving[None], 0.0) < MAX_Z
 
 
+@pytest.mark.backends("numpy")
+def test_two_pi_is_jittered_unless_it_is_asked_for(backend):
+    """After warm-up every normal has period two pi, so that whole trajectories of this length stand still: the control."""
+    effective = {}
+    for name, options in {"default": {}, "whole": {"jitter": False}, "asked for": {"trajectory_length": 2 * math.pi}}.items():
+        kernel = correlated(infer.HMC, **options)
+        assert kernel.jitter == (name == "default")
+        assert kernel.trajectory_length == pytest.approx(2 * math.pi)
+        mcmc = run(kernel, ops.array(PRECISION), samples=500, warmup=300, chains=4)
+        draws = numpy.asarray(mcmc.get_samples(group_by_chain=True)["position"])
+        effective[name] = min(float(arviz.ess(draws[..., index].copy())) for index in range(3))
+    assert effective["default"] > 500
+    assert effective["whole"] < 200
+    assert effective["asked for"] == effective["whole"]
+    assert not infer.HMC(gamma_model, num_steps=4).jitter
+
+
 # Invariance: chains that start at exact draws of the target stay exact draws of it
 
 
@@ -276,7 +293,7 @@ def test_gradient_of_the_criterion_is_its_finite_difference(backend, rng, accept
     centre = (weight[:, None] * end).sum(0)
     high, low = (criterion(start, momentum, length * math.exp(sign * step), weight, centre) for sign in (1, -1))
     mass = Diagonal().identity(5)
-    found = float(chees.length_gradient(mass, *map(ops.array, (start, end, velocity, accept)), length))
+    found = float(chees.length_gradient(Diagonal(), mass, *map(ops.array, (start, end, velocity, accept)), length))
     assert found == pytest.approx((high - low) / (2 * step), rel=1e-7)
 
 
@@ -285,12 +302,12 @@ def test_gradient_is_that_of_whitened_coordinates(backend, rng):
     """A metric is a change of coordinates: position ``L z`` and momentum ``L^-T q`` for inverse mass ``L L^T``."""
     accept = rng.uniform(size=6)
     start, end, momentum = (rng.normal(size=(6, 3)) for _ in range(3))
-    plain = float(chees.length_gradient(Diagonal().identity(3), *map(ops.array, (start, end, momentum, accept)), 0.4))
+    plain = float(chees.length_gradient(Diagonal(), Diagonal().identity(3), *map(ops.array, (start, end, momentum, accept)), 0.4))
     for metric, inverse in metrics(rng):
         covariance = numpy.asarray(inverse)
         factor = numpy.diag(numpy.sqrt(covariance)) if covariance.ndim == 1 else numpy.linalg.cholesky(covariance)
         moved = (start @ factor.T, end @ factor.T, momentum @ numpy.linalg.inv(factor), accept)
-        found = chees.length_gradient(metric.from_inverse(inverse), *map(ops.array, moved), 0.4)
+        found = chees.length_gradient(metric, metric.from_inverse(inverse), *map(ops.array, moved), 0.4)
         assert float(found) == pytest.approx(plain, rel=1e-10)
 
 
@@ -298,9 +315,11 @@ def test_a_chain_thrown_off_leaves_the_gradient_alone(backend, rng):
     start, end, momentum = (rng.normal(size=(5, 3)) for _ in range(3))
     accept = numpy.array([0.9, 0.5, 0.0, 1.0, 0.3])
     mass = Diagonal().identity(3)
-    expected = float(chees.length_gradient(mass, *map(ops.array, (start, end, momentum, accept)), 0.4))
+    expected = float(chees.length_gradient(Diagonal(), mass, *map(ops.array, (start, end, momentum, accept)), 0.4))
     end[2], momentum[2] = numpy.inf, numpy.nan
-    assert float(chees.length_gradient(mass, *map(ops.array, (start, end, momentum, accept)), 0.4)) == pytest.approx(expected)
+    assert float(chees.length_gradient(Diagonal(), mass, *map(ops.array, (start, end, momentum, accept)), 0.4)) == pytest.approx(
+        expected
+    )
 
 
 def as_info(accept, gradient):

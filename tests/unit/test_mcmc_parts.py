@@ -4,6 +4,8 @@ import math
 
 import numpy
 import pytest
+import scipy.linalg
+import scipy.stats
 
 import ppl
 from ppl.infer.adapt import dual_averaging, mass, step_size, windows
@@ -100,8 +102,77 @@ def test_variances_are_enough_for_independent_coordinates_and_for_few_draws():
     variances = numpy.array([1e-4, 1.0, 2.0, 900.0])
     draws = generator.normal(size=(60, 4)) * 3.0
     numpy.testing.assert_allclose(mass.worthwhile(draws, draws / variances), variances, rtol=1e-12)
-    root = generator.normal(size=(4, 4))
-    few = draws[:8]
-    assert mass.worthwhile(few, numpy.linalg.solve(root @ root.T, few.T).T).shape == (4,)
+    few = generator.normal(size=(30, 40))
+    of_few = numpy.exp(generator.normal(size=40))
+    numpy.testing.assert_allclose(mass.worthwhile(few, few / of_few), of_few, rtol=1e-12)
     flat = mass.variances_by_gradients(draws, numpy.zeros_like(draws))
     numpy.testing.assert_array_equal(flat, numpy.ones(4))
+
+
+def low_rank_covariance(size, stretches, scale):
+    directions = scipy.stats.ortho_group.rvs(size, random_state=2)[:, : len(stretches)]
+    return (numpy.eye(size) + (directions * (numpy.array(stretches) - 1.0)) @ directions.T) * scale * scale[:, None]
+
+
+def misfit(covariance, estimate):
+    """The root of the ratio of the largest to the least eigenvalue of one matrix relative to another: 1 if they agree."""
+    values = scipy.linalg.eigh(covariance, estimate, eigvals_only=True)
+    return math.sqrt(values[-1] / values[0])
+
+
+def normal_draws(generator, covariance, count):
+    draws = generator.multivariate_normal(numpy.ones(len(covariance)), covariance, size=count, method="cholesky")
+    return draws, numpy.linalg.solve(covariance, (draws - 1.0).T).T
+
+
+@pytest.mark.parametrize("stretches", [[1e3, 700.0, 500.0, 300.0, 100.0], [1e-3, 0.01, 0.1], [1e3, 30.0, 1e-3, 0.02]])
+def test_few_draws_find_few_strong_directions(stretches):
+    """The misfit of scales and directions is small from 40 draws in 150 dimensions, and shrinks with more."""
+    found, diagonal = {40: 0.0, 480: 0.0}, []
+    for seed in range(3):
+        generator = numpy.random.default_rng(seed)
+        covariance = low_rank_covariance(150, stretches, numpy.exp(generator.normal(size=150)))
+        for count in found:
+            draws, gradients = normal_draws(generator, covariance, count)
+            parts = mass.low_rank(draws, gradients, 32)
+            assert [part.shape for part in parts] == [(150,), (32, 150), (32,)]
+            scaled = parts.directions[parts.stretches != 1.0] / numpy.sqrt(parts.variances)
+            numpy.testing.assert_allclose(scaled @ scaled.T, numpy.eye(len(scaled)), atol=1e-8)
+            found[count] += math.log(misfit(covariance, mass.assemble(*parts))) / 3
+            diagonal.append(misfit(covariance, numpy.diag(mass.variances_by_gradients(draws, gradients))))
+    assert found[40] < 0.2
+    assert found[480] < min(0.02, 0.5 * found[40])
+    assert min(diagonal) > 10.0
+
+
+def test_more_directions_than_allowed_leave_the_weakest():
+    generator = numpy.random.default_rng(0)
+    covariance = low_rank_covariance(60, [1e3, 300.0, 1e-3, 0.05, 8.0], numpy.ones(60))
+    fits = [misfit(covariance, mass.assemble(*mass.low_rank(*normal_draws(generator, covariance, 400), rank))) for rank in (3, 4)]
+    assert fits[0] == pytest.approx(math.sqrt(8.0 / 0.05), rel=0.3)
+    assert fits[1] == pytest.approx(math.sqrt(8.0), rel=0.3)
+
+
+def test_independent_coordinates_need_no_direction():
+    """Whatever their tails: scores of Student's t and of the logistic distribution are not linear."""
+    generator = numpy.random.default_rng(0)
+    scale = generator.uniform(0.1, 7.0, size=150)
+    normal = generator.normal(size=(40, 150)) * scale
+    parts = mass.low_rank(normal, normal / scale**2, 32)
+    numpy.testing.assert_allclose(parts.variances, scale**2, rtol=1e-9)
+    assert not parts.directions.any()
+    assert (parts.stretches == 1.0).all()
+    heavy = generator.standard_t(4, size=(160, 150))
+    logistic = generator.logistic(size=(160, 150))
+    for draws, gradients in ((heavy, 5.0 * heavy / (4.0 + heavy**2)), (logistic, numpy.tanh(logistic / 2.0))):
+        assert (mass.low_rank(draws, gradients, 32).stretches == 1.0).all()
+    assert (mass.low_rank(numpy.ones((12, 5)), numpy.zeros((12, 5)), 3).stretches == 1.0).all()
+
+
+def test_correlations_are_believed_from_few_draws_along_few_directions():
+    generator = numpy.random.default_rng(0)
+    covariance = low_rank_covariance(80, [1e3, 200.0, 1e-3], numpy.ones(80))
+    draws, gradients = normal_draws(generator, covariance, 60)
+    assert not mass.enough(draws)
+    assert misfit(covariance, mass.worthwhile(draws, gradients)) < 1.5
+    assert misfit(covariance, numpy.diag(mass.variances_by_gradients(draws, gradients))) > 10.0

@@ -85,6 +85,10 @@ class Block(Metric):
         """Solve against the factor, so that the covariance is the inverse of ``inverse``."""
         return self._dense.draw(key, mass, shape)
 
-    def estimate(self, draws: Any, gradients: Any) -> Any:
+    def squared_norm(self, mass: Mass, offset: Any) -> Any:
+        """Multiply by the factor, which takes the covariance to the unit matrix."""
+        return self._dense.squared_norm(mass, offset)
+
+    def estimate(self, draws: Any, gradients: Any) -> Mass:
         """Return the dense estimate within the blocks."""
-        return self._dense.estimate(draws, gradients) * ops.array(self.mask)
+        return self.from_inverse(self._dense.covariance(draws, gradients))

@@ -112,7 +112,7 @@ class Sampler:
         count = min(size, end - session.iteration)
         adapting = window is not None and self.kernel.adapt_step_size
         with self.backend.infer.quiet():
-            advanced = self._advance(session.state, count, data, session.mass, ops.array(adapting))
+            advanced = self._advance(session.state, count, data, session.mass, adapting)
             session.state, (draws, gradient) = advanced
             session.iteration += count
             session.num_gradients += int(draws.num_leapfrog_steps.sum())
@@ -173,7 +173,7 @@ class Sampler:
         host = starts.propose(strategy, self.potential, self.num_chains, generator, data)
         self._build(ops.array(host), data)
         chains = starts.Search(strategy, self.potential, self._evaluate, host, generator, data).run()
-        self.potential.check_data(chains.position[0], data)
+        self.potential.check_data(ops.array(host[0]), data)
         return chains
 
     def _build(self, example: Any, data: list[Any]) -> None:
@@ -194,7 +194,7 @@ class Sampler:
                 # What the library cannot batch it has said of the density already.
                 warnings.simplefilter("ignore", PplWarning)
                 self._constrain = infer.over_chains(compile.compile(potential.constrain), example, data)
-            self.sites = self._site_shapes(example[0], data)
+            self.sites = self._site_shapes(ops.array(_host(example)[0]), data)
             self._built = True
 
     def _site_shapes(self, position: Any, data: list[Any]) -> dict[str, tuple[tuple[int, ...], str]]:
@@ -248,7 +248,10 @@ class Sampler:
             return step_size.search(accept_prob, initial, self.kernel.target_accept_prob)
 
     def _step(self, energy_and_gradient: Callable[..., Any]) -> Callable[..., tuple[RunState, tuple[Draws, Any]]]:
-        """Return the transition with the adaptation of its step size: ``step(state, data, mass, adapting)``."""
+        """Return the transition with the adaptation of its step size: ``step(state, data, mass, adapting)``.
+
+        ``adapting`` is a bool, which a compiled loop turns into an array.
+        """
         transition = self.kernel.transition(energy_and_gradient, self.num_draws)
         adaptation = self.kernel.adaptation()
 
@@ -256,8 +259,10 @@ class Sampler:
             key, key_step = random.split(state.key)
             tuning = adaptation.tuning(state.adaptation, adapting)
             chains, info = transition(key_step, state.chains, tuning, mass, data)
-            updated = adaptation.update(state.adaptation, state.chains, chains, info)
-            kept = adaptation.keep(state.adaptation, updated, adapting)
+            kept = state.adaptation
+            if adapting is not False or adaptation.moves_on:
+                updated = adaptation.update(state.adaptation, state.chains, chains, info)
+                kept = adaptation.keep(state.adaptation, updated, adapting)
             draws = Draws(
                 chains.position,
                 chains.potential_energy,
@@ -276,7 +281,9 @@ class Sampler:
         session.visited = []
         if self.kernel.adapt_step_size:
             adaptation, state = self.kernel.adaptation(), session.state
-            current = adaptation.tuning(state.adaptation, ops.array(False)).step_size
+            tuned = tree.map(_host, state.adaptation)
+            with registry.using("numpy"):
+                current = adaptation.tuning(tuned, False).step_size
             size = self._search_step(state.chains, session.mass, data, float(current))
             session.state = state._replace(adaptation=adaptation.restart(state.adaptation, size))
 
@@ -287,7 +294,7 @@ class Sampler:
             draws, gradients = (
                 ops.astype(ops.concat(pieces), "float64").reshape(-1, self.potential.size) for pieces in (positions, gradients)
             )
-            mass = metric.from_inverse(metric.estimate(draws, gradients))
+            mass = metric.estimate(draws, gradients)
             mass = Mass(*(ops.astype(part, dtype) for part in mass))
         return Mass(*(ops.array(part) for part in mass))
 

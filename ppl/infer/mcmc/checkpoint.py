@@ -332,7 +332,10 @@ class RunFolder:
         except (OSError, ValueError, TypeError, KeyError) as error:
             if isinstance(error, CheckpointError):
                 raise
-            raise CheckpointError(f"the checkpoint file {path!r} is truncated or damaged: {error}") from error
+            raise CheckpointError(
+                f"the checkpoint file {path!r} is truncated or damaged: {error}; it cannot be continued; try a copy made before, "
+                "or to run anew with another checkpoint="
+            ) from error
 
 
 DIFFERENCES = {

@@ -33,7 +33,7 @@ def make_step(metric: Metric, one_step: Callable[..., Phase]) -> Transition:
         count = hmc.steps_of_part(length / tuning.step_size)
         end, energy_change = hmc.integrate(metric, one_step, state, momentum, tuning.step_size, count, mass, data)
         moved, info = hmc.metropolis(key_accept, state, end, energy_change, count)
-        gradient = length_gradient(mass, state.position, end.position, end.momentum, info.accept_prob, length)
+        gradient = length_gradient(metric, mass, state.position, end.position, end.momentum, info.accept_prob, length)
         return moved, info._replace(for_adaptation=(gradient,))
 
     return step
@@ -51,7 +51,7 @@ def refuse_few_chains(num_chains: int) -> None:
         )
 
 
-def length_gradient(mass: Mass, start: Any, end: Any, momentum: Any, accept_prob: Any, length: Any) -> Any:
+def length_gradient(metric: Metric, mass: Mass, start: Any, end: Any, momentum: Any, accept_prob: Any, length: Any) -> Any:
     r"""Return the derivative of the ChEES criterion with respect to the log of the trajectory length: a scalar.
 
     .. math:: \frac14 E\left[(\|x' - E x'\|^2 - \|x - E x\|^2)^2\right], \quad
@@ -69,15 +69,5 @@ def length_gradient(mass: Mass, start: Any, end: Any, momentum: Any, accept_prob
     weight = accept_prob / ops.maximum(ops.sum(accept_prob), 1e-30)
     from_start = start - ops.mean(start, axis=0)
     from_end = end - ops.sum(weight[:, None] * end, axis=0)
-    growth = squared_distance(mass, from_end) - squared_distance(mass, from_start)
+    growth = metric.squared_norm(mass, from_end) - metric.squared_norm(mass, from_start)
     return length * ops.sum(weight * growth * ops.sum(from_end * momentum, axis=-1))
-
-
-def squared_distance(mass: Mass, offset: Any) -> Any:
-    """Return the square of the metric's norm of each row of ``offset (C, D)``.
-
-    The factor draws momenta, so that it takes the covariance to the unit matrix.
-    """
-    diagonal = ops.ndim(mass.factor) == 1
-    whitened = offset * mass.factor if diagonal else ops.matmul(offset, ops.matrix_transpose(mass.factor))
-    return ops.sum(whitened * whitened, axis=-1)

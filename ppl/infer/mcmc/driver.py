@@ -44,6 +44,10 @@ class Stop:
             self.reason = "reached max_seconds"
         return bool(self.reason)
 
+    def is_pressed(self) -> bool:
+        """Return whether Ctrl-C was."""
+        return self._pressed.is_set()
+
     @contextmanager
     def on_interrupt(self) -> Iterator[None]:
         """Turn the first Ctrl-C of a block into a reason to stop; the second one raises at once."""

@@ -27,7 +27,8 @@ class HMC(MCMCKernel):
     :param trajectory_length: integration time of a trajectory; ``step_size * num_steps`` or two pi by default.
     :param num_steps: the number of leapfrog steps instead.
     :param jitter: whether each trajectory is shortened to a fraction drawn uniformly from (0, 1), which avoids the periods that a
-        fixed length can meet.
+        fixed length can meet; by default only where neither length nor number of steps is given, because two pi is the period of
+        every normal target whose scales warm-up has found, so that whole trajectories would lead back to their starts.
 
     The other parameters are those of :class:`Kernel`. A length has ``int(trajectory_length / step_size)`` steps, at least one.
 
@@ -45,7 +46,7 @@ class HMC(MCMCKernel):
         trajectory_length: float | None = None,
         num_steps: int | None = None,
         *,
-        jitter: bool = False,
+        jitter: bool | None = None,
         **options: Any,
     ) -> None:
         super().__init__(model, potential_fn, step_size=step_size, **options)
@@ -56,7 +57,7 @@ class HMC(MCMCKernel):
         require_positive("trajectory_length", trajectory_length)
         self._given_steps = num_steps
         self._given_length = trajectory_length
-        self.jitter = jitter
+        self.jitter = trajectory_length is None and num_steps is None if jitter is None else jitter
 
     @property
     def trajectory_length(self) -> float:
@@ -116,8 +117,8 @@ class NUTS(MCMCKernel):
     def transition(self, energy_and_gradient: Callable[..., Any], num_draws: int) -> Transition:
         """Return the NUTS transition of all chains."""
 
-        def compiled(fn: Callable[..., Any], calls: int) -> Callable[..., Any]:
-            return compile.compile(fn, horizon=calls * num_draws)
+        def compiled(fn: Callable[..., Any], calls: int, beside: Any = None) -> Any:
+            return compile.compile(fn, horizon=calls * num_draws, beside=beside)
 
         return nuts.make_step(self.metric, energy_and_gradient, self.max_tree_depth, self.use_multinomial_sampling, compiled)
 

@@ -19,6 +19,7 @@ from ppl.infer.mcmc.given_transform import GivenTransform
 from ppl.infer.mcmc.metrics import Dense, Diagonal, Metric, automatic
 from ppl.infer.mcmc.spelling import resolve
 from ppl.infer.mcmc.state import Transition
+from ppl.infer.mcmc.warm_start import WarmStart
 from ppl.infer.potential import FunctionPotential, ModelArguments, Potential
 from ppl.typing import Model
 
@@ -35,13 +36,16 @@ class Kernel(ABC):
     :param step_size: first step size; found by search if ``None`` and adapted.
     :param adapt_step_size: whether warm-up tunes the step size by dual averaging.
     :param adapt_mass_matrix: whether warm-up estimates the metric in windows.
-    :param full_mass: ``True``: a dense metric; ``False``: a diagonal one; ``None``: the draws of warm-up decide; a list of tuples
-        of site names such as ``[("a", "b"), ("c",)]``: dense within each tuple, diagonal elsewhere (``dense_mass`` is the same).
+    :param full_mass: ``True``: a dense metric; ``False``: a diagonal one; ``None``: the draws of warm-up decide, beyond
+        128 dimensions on a diagonal one with few corrected directions; a list of tuples of site names such as
+        ``[("a", "b"), ("c",)]``: dense within each tuple, diagonal elsewhere (``dense_mass`` is the same).
     :param transforms: a dict from site name to the transform from its support to unconstrained space, in place of the usual one;
         such a site is sampled as ``<name>_unconstrained``.
     :param max_plate_nesting: the number of dimensions that plates use, left of which discrete sites are enumerated.
     :param target_accept_prob: the mean acceptance probability that the step size is tuned to, in (0, 1).
     :param init_strategy: where chains start: one of the ``init_to_...`` functions.
+    :param init: a fitted automatic guide instead, of any backend: chains start at draws of it, and its covariance is the inverse
+        mass to begin with. What it was fitted to is read here and now.
     :param initial_params: a dict of unconstrained values from which :meth:`MCMCKernel.sample` or ``potential_fn`` starts.
     :param initial_inverse_mass: inverse mass to begin with: ``(D,)`` variances or a ``(D, D)`` covariance.
     :param mass_estimate: ``"gradients"``: the metric is estimated from draws and their gradients in short windows, so that a
@@ -66,6 +70,7 @@ class Kernel(ABC):
         max_plate_nesting: int | None = None,
         target_accept_prob: float = 0.8,
         init_strategy: Callable[..., Any] | None = None,
+        init: Any = None,
         initial_params: Mapping[str, Any] | None = None,
         initial_inverse_mass: Any = None,
         mass_estimate: str = "gradients",
@@ -85,6 +90,8 @@ class Kernel(ABC):
         require_positive("step_size", step_size)
         if max_plate_nesting is not None and not (isinstance(max_plate_nesting, int) and max_plate_nesting >= 0):
             raise InferenceError(f"max_plate_nesting must be an int of at least 0, got {max_plate_nesting!r}")
+        if init is not None and (model is None or given["init_strategy"] is not None):
+            raise InferenceError(f"{name} takes init=, a fitted guide, with a model and in place of init_strategy, not beside it")
         self.model: Any = model
         self.potential_fn = potential_fn
         self.log_density_fn = log_density_fn
@@ -95,7 +102,8 @@ class Kernel(ABC):
         self.transforms = dict(transforms or {})
         self.max_plate_nesting = max_plate_nesting
         self.target_accept_prob = target_accept_prob
-        self.init_strategy = given["init_strategy"] or (init_to_params if potential_fn else init_to_uniform)
+        warm = None if init is None else WarmStart(init, name)
+        self.init_strategy: Any = warm or given["init_strategy"] or (init_to_params if potential_fn else init_to_uniform)
         self.initial_params = initial_params
         self.initial_inverse_mass = given["initial_inverse_mass"]
         full_mass = given["full_mass"]
@@ -126,20 +134,24 @@ class Kernel(ABC):
         """
         by_gradients = self.mass_estimate == "gradients"
         bound = copy.copy(self)
+        given = () if self.initial_inverse_mass is None else ops.shape(ops.array(self.initial_inverse_mass))
         if self.groups:
             bound.metric = Block(block_mask(self.groups, getattr(potential, "sites", ())), by_gradients)
         elif self.full_mass is None and by_gradients:
-            bound.metric = automatic(potential.size)
+            bound.metric = automatic(potential.size, matrix=len(given) == 2)
         else:
             bound.metric = Dense(by_gradients) if self.full_mass else Diagonal(by_gradients)
         if self.initial_inverse_mass is not None:
-            size, shape = potential.size, ops.shape(ops.array(self.initial_inverse_mass))
+            size = potential.size
             allowed = [(size,)] if isinstance(bound.metric, Diagonal) else [(size,), (size, size)]
-            if shape not in allowed:
+            if given not in allowed:
                 raise InferenceError(
-                    f"initial_inverse_mass has shape {shape}; expected {' or '.join(map(str, allowed))}: variances, or the "
+                    f"initial_inverse_mass has shape {given}; expected {' or '.join(map(str, allowed))}: variances, or the "
                     "covariance of a metric that is not diagonal"
                 )
+        elif isinstance(self.init_strategy, WarmStart):
+            has_matrix = isinstance(bound.metric, (Dense, Block))
+            bound.initial_inverse_mass = self.init_strategy.inverse_mass(potential, has_matrix)
         return bound
 
     def schedule(self, num_warmup: int) -> list[Window]:

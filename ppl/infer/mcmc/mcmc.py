@@ -36,8 +36,9 @@ class MCMC(Results):
     :param num_chains: number of chains.
     :param chain_method: ``"vectorized"``: all chains advance together and share step size and metric; ``"sequential"``: one
         after another, each adapted by itself; ``"parallel"``: the same as tasks of ``executor``.
-    :param executor: any ``concurrent.futures.Executor``: of threads or processes, ``client.get_executor()`` of dask. Without it
-        processes are started, at most one a core; these find the model only if it is defined at the top of a module.
+    :param executor: any ``concurrent.futures.Executor``: of threads or processes, ``client.get_executor()`` of dask, for ray
+        the one below. Without it processes are started, at most one a core; these find the model only if it is defined at the top
+        of a module.
     :param thinning: only every ``thinning``-th draw is kept, ``num_samples // thinning`` of each chain.
     :param max_seconds: ends the run after the chunk in which so many seconds have passed; what was drawn is kept.
     :param checkpoint: path of a folder where state and draws are written while the run goes on, for :meth:`resume`.
@@ -49,6 +50,12 @@ class MCMC(Results):
 
     After a run, :attr:`num_gradients` counts the leapfrog steps of all chains, warm-up included. The object keeps the backend it
     was made under.
+
+    ray has tasks but no executor of them. This one serves; its chains end as a worker that dies does, named and alone::
+
+        class RayExecutor(concurrent.futures.Executor):
+            def submit(self, function, *args):
+                return ray.remote(max_retries=0)(function).remote(*args).future()
 
     >>> import ppl
     >>> from ppl import distributions as dist, infer, ops
@@ -94,8 +101,11 @@ class MCMC(Results):
             raise InferenceError(f"chain_method must be one of {', '.join(map(repr, CHAIN_METHODS))}, got {chain_method!r}")
         if executor is not None and chain_method != "parallel":
             raise InferenceError(f"executor= serves chain_method='parallel', got {chain_method!r}; try chain_method='parallel'")
-        if executor is not None and not hasattr(executor, "submit"):
-            raise InferenceError(f"executor must be a concurrent.futures.Executor, got {type(executor).__name__}")
+        if executor is not None and not isinstance(executor, Executor):
+            raise InferenceError(
+                f"executor must be a concurrent.futures.Executor, got {type(executor).__module__}.{type(executor).__qualname__}; "
+                "try ThreadPoolExecutor(), client.get_executor() of dask, or for ray the class in the documentation of MCMC"
+            )
         if max_seconds is not None and not max_seconds > 0.0:
             raise InferenceError(f"max_seconds must be positive, got {max_seconds!r}")
         self.kernel = kernel

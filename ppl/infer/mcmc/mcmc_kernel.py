@@ -112,7 +112,10 @@ class MCMCKernel(Kernel):
 
         Coordinates are in the order of the sites in the model.
         """
-        return self._walk.session.mass.inverse if self._walk else self.initial_inverse_mass
+        if not self._walk:
+            return self.initial_inverse_mass
+        with registry.using(self._walk.backend):
+            return self._walk.sampler.metric.inverse_mass(self._walk.session.mass)
 
     @property
     def mass_matrix_size(self) -> int:
@@ -156,7 +159,7 @@ class Walk:
     def step_size(self) -> float:
         """The step size of the next transition."""
         window = self.sampler.window(self.session.iteration)
-        adapting = ops.array(window is not None and self.sampler.kernel.adapt_step_size)
+        adapting = window is not None and self.sampler.kernel.adapt_step_size
         with registry.using(self.backend):
             return float(self.sampler.kernel.adaptation().tuning(self.session.state.adaptation, adapting).step_size)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import multiprocessing
 import os
 import shutil
@@ -11,9 +12,18 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from ppl import ops, registry
@@ -27,13 +37,18 @@ from ppl.primitives.validation import is_validation_enabled, validation_enabled
 
 # How often the waiting process looks for Ctrl-C.
 LOOK_SECONDS = 0.2
+# After Ctrl-C, how long chains on a cluster have to end by themselves: they may not see the flag.
+PATIENCE_SECONDS = 10.0
+# Tells an error of the chain itself from one of what runs it.
+RAISED = "a chain of MCMC raised this in its worker"
 
 
 @dataclass(frozen=True)
 class Task:
     """One chain, with all that its worker must know; the executor carries it there.
 
-    ``run`` is a name of the run, by which the chains that meet on one worker share what is compiled there.
+    ``run`` is a name of the run, by which the chains that meet on one worker share what is compiled there. ``attempt`` counts how
+    often the chain was sent before: dask answers a task that it has seen with what it gave then.
     """
 
     run: str
@@ -49,6 +64,7 @@ class Task:
     flag: str
     checkpoint: str | None
     checkpoint_seconds: float
+    attempt: int = 0
     backend: str = field(default_factory=lambda: registry.active().name)
     dtype: str = field(default_factory=lambda: ops.default_dtype())
     validating: bool = field(default_factory=is_validation_enabled)
@@ -70,6 +86,18 @@ _lock = threading.Lock()
 
 def run_chain(task: Task) -> Outcome:
     """Run one chain here: the function that workers call."""
+    stop = Stop(task.deadline, task.flag)
+    if stop():
+        # It waited for a worker until the run had ended.
+        return Outcome({}, {}, 0, 0, stop.reason)
+    try:
+        return _run(task, stop)
+    except Exception as error:
+        error.add_note(RAISED)
+        raise
+
+
+def _run(task: Task, stop: Stop) -> Outcome:
     with registry.using(task.backend), validation_enabled(task.validating):
         if ops.default_dtype() != task.dtype:
             ops.set_default_dtype(task.dtype)
@@ -77,7 +105,6 @@ def run_chain(task: Task) -> Outcome:
         sampler = _sampler(task, arguments)
         record = Record(1, task.num_samples // task.thinning)
         progress = Progress(0, False)
-        stop = Stop(task.deadline, task.flag)
         checkpoint = Checkpoint(task.checkpoint, task.checkpoint_seconds) if task.checkpoint else None
         session = drive(
             sampler,
@@ -116,26 +143,21 @@ def run_chains(
 ) -> list[Failure]:
     """Run each task on the executor, hand its outcome to ``done`` as it comes, and return the chains that failed.
 
-    When a process of a pool dies, the pool takes the chains of its other processes along; these, and the one that died, are then
-    run once more in a process each.
+    When a worker dies, processes of a pool and dask take along chains that did nothing wrong. All that were lost so are then run
+    once more, each by itself: in a process of its own, or on the executor if it is not of processes.
 
     :param executor: ``None`` for processes started for this run, as many as there are cores.
     """
     failures: list[Failure] = []
     with stop.on_interrupt():
-        if executor is not None:
-            broken = _gather(tasks, executor, stop, done, failures)
-            retried = broken if isinstance(executor, ProcessPoolExecutor) else []
-        else:
-            with _pool(min(len(tasks), os.cpu_count() or 1)) as pool:
-                broken = retried = _gather(tasks, pool, stop, done, failures)
-        failures += [failure for failure in broken if failure not in retried]
-        for failure in retried:
+        with _pool(min(len(tasks), os.cpu_count() or 1)) if executor is None else nullcontext(executor) as pool:
+            lost = _gather(tasks, pool, stop, done, failures)
+        for failure in sorted(lost, key=lambda failure: failure.chain):
             if stop():
                 failures.append(failure)
                 continue
-            with _pool(1) as pool:
-                task = next(task for task in tasks if task.index == failure.chain)
+            task = replace(next(task for task in tasks if task.index == failure.chain), attempt=1)
+            with _pool(1) if executor is None or isinstance(executor, ProcessPoolExecutor) else nullcontext(executor) as pool:
                 failures += _gather([task], pool, stop, done, failures)
     return sorted(failures, key=lambda failure: failure.chain)
 
@@ -143,33 +165,42 @@ def run_chains(
 def _gather(
     tasks: Sequence[Task], executor: Executor, stop: Stop, done: Callable[[Task, Outcome], None], failures: list[Failure]
 ) -> list[Failure]:
-    """Run tasks; add to ``failures`` the chains that raised, and return those that the end of the executor took along."""
-    broken: list[Failure] = []
+    """Run tasks; add to ``failures`` the chains that raised, and return those whose worker was lost."""
+    lost: list[Failure] = []
     waiting: dict[Future[Outcome], Task] = {}
     for task in tasks:
         try:
             waiting[executor.submit(run_chain, task)] = task
-        except BrokenExecutor as error:
-            broken.append(Failure(task.index, error))
+        except Exception as error:
+            (lost if isinstance(error, BrokenExecutor) else failures).append(Failure(task.index, error))
+    # Here, to cancel a chain that has begun does nothing; dask and ray would end it, and its draws would be lost.
+    cancels_what_waits = isinstance(executor, (ThreadPoolExecutor, ProcessPoolExecutor))
+    asked = math.inf
     while waiting:
         finished, _ = wait(waiting, timeout=LOOK_SECONDS, return_when=FIRST_COMPLETED)
-        if stop():
-            _raise_flag(tasks[0].flag)
-            for future in waiting:
-                future.cancel()
         for future in finished:
             task = waiting.pop(future)
             try:
                 outcome = future.result()
             except CancelledError:
                 continue
-            except BrokenExecutor as error:
-                broken.append(Failure(task.index, error))
             except Exception as error:
-                failures.append(Failure(task.index, error))
+                (lost if _lost_its_worker(error, executor) else failures).append(Failure(task.index, error))
             else:
                 done(task, outcome)
-    return broken
+        if stop():
+            _raise_flag(tasks[0].flag)
+            asked = min(asked, time.monotonic())
+            # Each worker knows the deadline, so that patience has an end only for Ctrl-C.
+            if cancels_what_waits or (stop.is_pressed() and time.monotonic() - asked > PATIENCE_SECONDS):
+                waiting = {future: task for future, task in waiting.items() if not future.cancel()}
+    return lost
+
+
+def _lost_its_worker(error: Exception, executor: Executor) -> bool:
+    # A pool of processes says so; elsewhere it is what the chain did not raise.
+    of_chain = isinstance(executor, ProcessPoolExecutor) or RAISED in getattr(error, "__notes__", ())
+    return isinstance(error, BrokenExecutor) or not of_chain
 
 
 def _raise_flag(path: str) -> None:

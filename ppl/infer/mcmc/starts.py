@@ -10,6 +10,7 @@ from ppl import ops, registry
 from ppl.errors import InitializationError, PplWarning
 from ppl.infer.initialization import init_to_feasible, init_to_mean, init_to_median, init_to_sample, init_to_uniform
 from ppl.infer.mcmc.state import ChainState
+from ppl.infer.mcmc.warm_start import WarmStart
 from ppl.ops import random
 
 MAX_TRIES = 100
@@ -43,6 +44,10 @@ def propose(strategy: Callable[..., Any], potential: Any, count: int, generator:
     :param generator: a key of numpy.
     """
     dtype, shape = ops.default_dtype(), (count, potential.size)
+    if isinstance(strategy, WarmStart):
+        points = strategy.propose(potential, count, generator)
+        with registry.using("numpy"):
+            return ops.astype(points, dtype)
     name = getattr(strategy, "__name__", "")
     if name == "init_to_uniform" or not hasattr(potential, "initial"):
         radius = 0.0 if name == "init_to_feasible" else _radius(strategy)

@@ -36,7 +36,8 @@ class Tuning(NamedTuple):
 
 
 class Mass(NamedTuple):
-    """A Euclidean metric: ``inverse`` is the inverse mass (variances or a covariance), ``factor`` what draws momenta."""
+    """A Euclidean metric: ``inverse`` is the inverse mass (variances, a covariance, or variances above directions), ``factor``
+    what draws momenta."""
 
     inverse: Any
     factor: Any
