@@ -6,7 +6,7 @@ import rows
 import scipy.linalg
 from rows import Row
 
-from ppl import ops
+from ppl import ops, registry
 from ppl.ops import autodiff
 from ppl.testing import assert_close, numerical_gradient, to_host
 from ppl.testing.strict import declared_functions
@@ -163,6 +163,24 @@ def test_cholesky_of_an_indefinite_matrix_does_not_pass_in_silence(backend):
     else:
         with pytest.raises(Exception, match=r"(?i)positive"):
             ops.cholesky(matrix)
+
+
+def test_cholesky_of_an_indefinite_matrix_is_nan_where_samplers_work(backend):
+    """One bad point is a step to refuse, not the end of a run; its neighbours in a batch keep their factors."""
+    with registry.active().infer.quiet():
+        matrices = ops.array([[[1.0, 2.0], [2.0, 1.0]], [[4.0, 2.0], [2.0, 5.0]]])
+        bad, good = to_host(ops.cholesky(matrices))
+    assert np.isnan(bad[0]).any() or np.isnan(bad[1]).any()
+    assert_close(good, [[2.0, 0.0], [1.0, 2.0]])
+
+
+@pytest.mark.parametrize("transpose", [False, True])
+def test_a_zero_on_the_diagonal_of_a_triangle_divides(backend, transpose):
+    """By hand: the first unknown is 1 / 2, what is left for the second is 3 - 1 / 2, divided by zero."""
+    matrix = ops.array([[2.0, 0.0], [1.0, 0.0]])
+    matrix = ops.matrix_transpose(matrix) if transpose else matrix
+    solution = ops.solve_triangular(matrix, ops.array([[1.0], [3.0]]), lower=not transpose, transpose=transpose)
+    assert to_host(solution)[:, 0].tolist() == [0.5, np.inf]
 
 
 def test_einsum_is_module_and_function(backend):

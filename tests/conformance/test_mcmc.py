@@ -277,6 +277,27 @@ def test_start_is_retried_where_the_density_vanishes(backend):
     assert z_score(draws, math.sqrt(2 / math.pi)) < MAX_Z
 
 
+def test_points_without_a_cholesky_factor_are_refused_and_the_run_goes_on(backend):
+    """A correlation with a normal prior, which reaches beyond 1: the mean by quadrature between the bounds."""
+    y = numpy.array([[1.0, 0.8], [-0.9, -1.3], [0.4, 0.9]])
+
+    def model(y):
+        r = ppl.sample("r", dist.Normal(0.0, 1.0))
+        covariance = ops.eye(2) + r * ops.array([[0.0, 1.0], [1.0, 0.0]])
+        with ppl.plate("rows", 3):
+            ppl.sample("y", dist.MultivariateNormal(ops.zeros(2), covariance_matrix=covariance, validate_args=False), obs=y)
+
+    grid = numpy.linspace(-1.0, 1.0, 20_002)[1:-1]
+    shape = (y**2).sum() - 2 * grid * (y[:, 0] * y[:, 1]).sum()
+    log_density = -(grid**2) / 2 - 1.5 * numpy.log(1 - grid**2) - shape / (2 * (1 - grid**2))
+    weights = numpy.exp(log_density - log_density.max())
+    draws = numpy.asarray(run(infer.NUTS(model), y).get_samples(group_by_chain=True)["r"], dtype="float64")
+    assert (numpy.abs(draws) < 1).all()
+    mean = (weights * grid).sum() / weights.sum()
+    assert z_score(draws, mean) < MAX_Z
+    assert z_score(draws, mean - 0.3) > MAX_Z
+
+
 @pytest.mark.parametrize(
     "strategy",
     [infer.init_to_uniform(radius=0.5), infer.init_to_sample, infer.init_to_median, infer.init_to_mean, infer.init_to_feasible],

@@ -1,14 +1,14 @@
 """Drivers of inference: repeated steps as a Python loop, structure found by running."""
 
 import warnings
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 
 import numpy
 import torch
 
 from ppl import tree
 from ppl.errors import PplWarning
-from ppl_torch import autodiff, random
+from ppl_torch import autodiff, linalg, random
 
 ROWS_A_BLOCK = 1024
 # torch itself splits elementwise work among threads from this size on.
@@ -21,10 +21,12 @@ def _host(leaves):
     return numpy.asarray(leaves)
 
 
-def loop(step):
+def loop(step, quick=True):
     """Return ``run(state, num_steps, *arguments) -> (state, outputs)`` that repeats ``step(state, *arguments)``.
 
     The outputs of the steps are numpy trees stacked along a new first axis.
+
+    :param quick: has no effect here; see the backend of jax.
     """
 
     def run(state, num_steps, *arguments):
@@ -59,13 +61,18 @@ def _threads_that_pay(arrays):
 
 def evaluate_shapes(fn, *arguments):
     """Run ``fn`` for its side effects on Python objects; here values are concrete."""
-    with torch.no_grad():
+    with torch.no_grad(), quiet():
         fn(*arguments)
 
 
+@contextmanager
 def quiet():
-    """Return a context in which overflow gives infinities without a warning: torch never warns."""
-    return nullcontext()
+    """Return a context in which invalid operations give infinities and NaN without a warning or an error."""
+    token = linalg.lenient.set(True)
+    try:
+        yield
+    finally:
+        linalg.lenient.reset(token)
 
 
 def over_chains(fn, example, *arguments):

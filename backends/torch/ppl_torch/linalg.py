@@ -1,5 +1,8 @@
 """Linear algebra over ``torch.linalg`` (see the declarations in :mod:`ppl.ops.linalg`)."""
 
+import contextvars
+import math
+
 import torch
 
 from ppl_torch.convert import floating, floatings, pair, promoted, tensors
@@ -27,8 +30,16 @@ def trace(x):
     return torch.diagonal(floating(x), dim1=-2, dim2=-1).sum(-1)
 
 
+# Whether invalid operations give NaN where torch would raise.
+lenient = contextvars.ContextVar("lenient", default=False)
+
+
 def cholesky(x):
-    return torch.linalg.cholesky(floating(x))
+    x = floating(x)
+    if not lenient.get():
+        return torch.linalg.cholesky(x)
+    factor, failed_minor = torch.linalg.cholesky_ex(x)
+    return torch.where((failed_minor == 0)[..., None, None], factor, math.nan)
 
 
 def solve(a, b):

@@ -11,6 +11,7 @@ from ppl import distributions
 from ppl.distributions import validation
 from ppl.distributions.distribution import Distribution, as_floating
 from ppl_torch import random, streams
+from ppl_torch.tracing import is_recording, is_tracing
 
 
 class TorchDistributionMixin(Distribution):
@@ -130,12 +131,20 @@ def complete(family):
 
 
 def _scoped(name, theirs, shared):
-    """Return a draw by torch where the global generator serves, and by the shared definition from a key or a scope's stream."""
+    """Return a draw by torch where the global generator serves, and by the shared definition elsewhere.
+
+    That is from a key or a scope's stream, for which torch has no argument, and inside a ``vmap``, which refuses the draws that
+    torch makes in place.
+    """
 
     def draw(self, sample_shape=(), rng_key=None):
-        if rng_key is None and not streams.is_scoped():
+        mapped = is_tracing() and not is_recording()
+        if rng_key is None and not mapped and not streams.is_scoped():
             return theirs(self, sample_shape)
         device = getattr(self, next(iter(self.arg_constraints))).device
+        if rng_key is None and not streams.is_scoped():
+            with device:
+                return shared(self, sample_shape)
         if rng_key is None:
             rng_key = streams.ambient(device)
         if rng_key.device == device:

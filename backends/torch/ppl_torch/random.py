@@ -218,13 +218,30 @@ def permutation(key, n):
 def choice(key, n, size):
     if size > n:
         raise RandomKeyError(f"choice: cannot draw {size} distinct indices of {n}; expected size <= n")
-    if n <= 8 * size or n <= 4096 or is_tracing():
+    traced = is_tracing()
+    if n <= 8 * size or (n <= 4096 and not traced):
         return torch.randperm(n, **_place(key))[:size]
-    draws = torch.randint(n, (size + size // 8 + 8,), **_place(key))
-    while True:
-        ordered, order = torch.sort(draws, stable=True)
-        fresh = torch.cat([torch.ones_like(order[:1], dtype=torch.bool), ordered[1:] != ordered[:-1]])
-        distinct = draws[torch.sort(order[fresh]).values]
-        if len(distinct) >= size:
-            return distinct[:size]
-        draws = torch.cat([draws, torch.randint(n, (size,), **_place(key))])
+    # The first swaps of a Fisher-Yates shuffle, made without the array that they shuffle: swap i exchanges places i and
+    # draws[i] >= i, so that what stands at a place follows from the latest swap before that named it.
+    place = _place(key)
+    slots = torch.arange(size, device=place.get("device"))
+    draws = slots + (torch.rand(size, dtype=torch.float64, **place) * (n - slots)).to(torch.int64)
+    pairs = torch.sort(draws * size + slots).values
+    origin = _latest(pairs, size, slots, slots, slots)
+    for _ in range((size - 1).bit_length()):
+        further = origin[origin]
+        if not traced and torch.equal(further, origin):
+            break
+        origin = further
+    latest = _latest(pairs, size, draws, slots, torch.full_like(slots, -1))
+    return torch.where(latest < 0, draws, origin[latest])
+
+
+def _latest(pairs, size, places, swaps, default):
+    """Return for each of ``places`` the latest swap before that of ``swaps`` which named it, ``default`` where none did.
+
+    :param pairs: sorted numbers ``place * size + swap``.
+    """
+    before = torch.searchsorted(pairs, places * size + swaps) - 1
+    found = pairs[torch.clamp(before, min=0)]
+    return torch.where((before >= 0) & (found // size == places), found % size, default)

@@ -10,7 +10,8 @@ from ppl.distributions.categorical import normalised
 from ppl.distributions.counting import whole_count
 from ppl.distributions.distribution import as_floating
 from ppl.distributions.independent import check_reinterpretation
-from ppl.distributions.multivariate_normal import check_sizes
+from ppl.distributions.multivariate_normal import check_sizes, precision_to_scale_tril
+from ppl_torch.linalg import cholesky
 from ppl_torch.native import EndOfTorch, Native, checked, one_or_other
 
 
@@ -168,6 +169,9 @@ class Dirichlet(Native, native.Dirichlet, EndOfTorch, distributions.Dirichlet):
         self._check_parameters(validate_args)
 
 
+FACTORS = {"covariance_matrix": cholesky, "precision_matrix": precision_to_scale_tril, "scale_tril": lambda matrix: matrix}
+
+
 class MultivariateNormal(Native, native.MultivariateNormal, EndOfTorch, distributions.MultivariateNormal):
     def __init__(self, loc=0.0, covariance_matrix=None, precision_matrix=None, scale_tril=None, *, validate_args=None):
         matrices = {"covariance_matrix": covariance_matrix, "precision_matrix": precision_matrix, "scale_tril": scale_tril}
@@ -179,7 +183,10 @@ class MultivariateNormal(Native, native.MultivariateNormal, EndOfTorch, distribu
         if validation.wanted(validate_args):
             validation.check_parameter("MultivariateNormal", name, self.arg_constraints[name], matrix)
         loc = loc.expand(*loc.shape[:-1], matrix.shape[-1])
-        native.MultivariateNormal.__init__(self, loc, **{name: matrix}, validate_args=False)
+        # Factored here, because torch's class ends a sampler's run at a matrix that is not positive definite.
+        factor = FACTORS[name](matrix)
+        native.MultivariateNormal.__init__(self, loc, scale_tril=factor, validate_args=False)
+        setattr(self, name, matrix.expand(*self._batch_shape, *matrix.shape[-2:]))
         self._check_parameters(validate_args)
 
     # torch solves for every value; the shared density inverts the small factor once.
