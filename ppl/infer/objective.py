@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from ppl import handlers, ops
-from ppl.errors import InferenceError
+from ppl.errors import InferenceError, PplError
 from ppl.handlers.messenger import Handler
 from ppl.infer.particles import run_pair
 from ppl.ops import autodiff, random
@@ -15,6 +15,9 @@ from ppl.primitives.validation import is_validation_enabled
 from ppl.transforms import transform_to
 from ppl.typing import Message, Model
 
+AVERAGE = "__baseline_avg_"
+"""How the names of the params begin that a loss keeps for itself: averages, which no optimizer moves."""
+
 
 class Estimate(NamedTuple):
     """A Monte Carlo estimate of a loss.
@@ -22,11 +25,13 @@ class Estimate(NamedTuple):
     :param loss: the negative bound, a scalar.
     :param surrogate: a scalar whose gradient is the gradient estimate; its value means nothing.
     :param terms: log density of each site, a scalar each, to find the one that is not finite.
+    :param updates: new unconstrained values of the params that the loss keeps for itself, to be stored if the step is taken.
     """
 
     loss: Any
     surrogate: Any
     terms: dict[str, Any]
+    updates: dict[str, Any] = {}
 
 
 class ParamNames(Handler):
@@ -65,21 +70,39 @@ class UnknownParam(InferenceError):
         self.name = name
 
 
-def discover(model: Model, guide: Model, args: tuple[Any, ...], kwargs: dict[str, Any], key: Any = None) -> list[str]:
+def discover(
+    model: Model, guide: Model, args: tuple[Any, ...], kwargs: dict[str, Any], key: Any = None, loss: Any = None
+) -> list[str]:
     """Run guide and model once, so that every param exists in the param store, and return the names.
 
     :param key: seeds the run and the initial values; ``None`` draws from the ambient source.
+    :param loss: its method ``declare(guide_trace)``, if it has one, meets the params that the loss keeps for itself.
     """
     with ParamNames() as seen:
         if key is None:
-            model_trace, _ = run_pair(model, guide, args, kwargs)
+            model_trace, guide_trace = run_pair(model, guide, args, kwargs)
         else:
             with random.scope(key):
-                model_trace, _ = run_pair(model, guide, args, kwargs, random.fold_in(key, "first run"))
-    if is_validation_enabled():
-        # A compiled step checks no value, so the data are judged here.
+                model_trace, guide_trace = run_pair(model, guide, args, kwargs, random.fold_in(key, "first run"))
+        if hasattr(loss, "declare"):
+            loss.declare(guide_trace)
+    if is_validation_enabled() and not _observations_inside(model_trace):
+        # A compiled step checks no value, so the data are judged here; the densities say what is wrong with them.
         model_trace.compute_log_prob(lambda name, site: site["is_observed"])
     return list(seen.names)
+
+
+def _observations_inside(model_trace: Any) -> bool:
+    """Return whether all observed values are known to lie in their supports, which takes less work than their densities."""
+    for site in model_trace.nodes.values():
+        if site["type"] == "sample" and site["is_observed"]:
+            support = getattr(site["fn"], "support", None)
+            try:
+                if support is None or not bool(ops.all(support.check(site["value"]))):
+                    return False
+            except (NotImplementedError, TypeError, ValueError, PplError):
+                return False
+    return True
 
 
 class Objective:
@@ -91,9 +114,10 @@ class Objective:
     """
 
     def __init__(self, model: Model, guide: Model, loss: Any) -> None:
-        if not hasattr(loss, "estimate") and not callable(loss):
+        if isinstance(loss, type) or (not hasattr(loss, "estimate") and not callable(loss)):
+            received = f"the class {loss.__name__}" if isinstance(loss, type) else type(loss).__name__
             raise InferenceError(
-                f"the loss is an ELBO or a function of (model, guide, *args), received {type(loss).__name__}; "
+                f"the loss is an ELBO or a function of (model, guide, *args), received {received}; "
                 "try loss=Trace_ELBO()"
             )
         self.model = model
@@ -126,15 +150,14 @@ class Objective:
         seen = ParamNames(unconstrained)
 
         def surrogate(free: dict[str, Any]) -> tuple[Any, Any]:
-            values = constrain(free, constraints)
-            with seen:
-                model = handlers.substitute(self.model, data=values)
-                guide = handlers.substitute(self.guide, data=values)
-                estimate = self.estimate(model, guide, args, kwargs, key)
+            # Around the whole loss, which may have params of its own.
+            with seen, handlers.substitute(data=constrain(free, constraints)):
+                estimate = self.estimate(self.model, self.guide, args, kwargs, key)
             return estimate.surrogate, (estimate.loss, estimate.terms)
 
         (value, (loss, terms)), gradients = autodiff.value_and_grad(surrogate, has_aux=True)(dict(unconstrained))
-        return Estimate(loss, value, terms), {name: gradients[name] for name in seen.names}
+        gradients, updates = settle({name: gradients[name] for name in seen.names}, unconstrained)
+        return Estimate(loss, value, terms, updates), gradients
 
     def backward(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], retain_graph: bool | None = None
@@ -153,7 +176,10 @@ class Objective:
             )
         estimate.surrogate.backward(retain_graph=retain_graph)
         leaves = leaves_of(seen.names)
-        return estimate, leaves, standing_gradients(leaves)
+        gradients, updates = settle(standing_gradients(leaves), leaves)
+        for name in updates:
+            leaves[name].grad = None
+        return estimate._replace(updates=updates), leaves, gradients
 
 
 def leaves_of(names: Iterable[str]) -> dict[str, Any]:
@@ -171,6 +197,16 @@ def constraints_of(names: Iterable[str]) -> dict[str, Any]:
 def standing_gradients(leaves: Mapping[str, Any]) -> dict[str, Any]:
     """Return what stands in the ``grad`` of each array that has one."""
     return {name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}
+
+
+def settle(gradients: Mapping[str, Any], params: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the gradients for the optimizer, and the new values of the params that the loss keeps for itself.
+
+    The gradient of such a param is the distance from its new value to the present one.
+    """
+    own = {name for name in gradients if name.startswith(AVERAGE)}
+    updates = {name: autodiff.stop_gradient(params[name] - gradients[name]) for name in sorted(own)}
+    return {name: gradient for name, gradient in gradients.items() if name not in own}, updates
 
 
 def constrain(unconstrained: Mapping[str, Any], constraints: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ppl import handlers, ops
+from ppl import handlers, ops, tree
 from ppl.ops import autodiff, random
 from ppl.primitives import plate
-from ppl.typing import Model
+from ppl.typing import Model, Tree
+
+PARTICLE_PLATE = "num_particles_vectorized"
 
 
 def has_explicit_keys() -> bool:
@@ -33,7 +35,18 @@ def deepest_plate(traces: Iterable[Any]) -> int:
 
 def map_over_keys(run: Callable[..., Any], key: Any, num: int, *batched: Any) -> Any:
     """Return ``run(key, *slices)`` for ``num`` keys at once, results stacked; ``batched`` are trees of leading size ``num``."""
-    return autodiff.vmap(run)(ops.stack(random.split(key, num)), *batched)
+    # Keys made inside of the mapped function: to stack thousands of them would take minutes to compile.
+    return autodiff.vmap(lambda index, *slices: run(random.fold_in(key, index), *slices))(ops.arange(num), *batched)
+
+
+def run_stacked(run: Callable[[Any], Tree], key: Any, num: int) -> Tree:
+    """Return the results of ``run(key)`` for ``num`` particles one after another, stacked along a new first axis.
+
+    :param key: source of randomness; ``None`` for the ambient one.
+    """
+    keys = [None] * num if key is None else random.split(key, num)
+    results = [run(own) for own in keys]
+    return tree.map(lambda *leaves: ops.stack([ops.array(leaf) for leaf in leaves]), results[0], *results[1:])
 
 
 def in_plate(model: Model, name: str, num: int, nesting: int) -> Model:

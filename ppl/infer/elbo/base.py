@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from math import inf, isfinite
-from typing import Any
+from typing import Any, ClassVar
 
 from ppl import handlers, ops, registry
-from ppl.errors import InferenceError
-from ppl.infer.latents import is_latent
+from ppl.errors import InferenceError, ParamError
+from ppl.infer.elbo.matching import check_match
 from ppl.infer.objective import Estimate, Objective, constraints_of, discover, leaves_of
-from ppl.infer.particles import deepest_plate, has_explicit_keys, in_plate, map_over_keys, run_pair
+from ppl.infer.particles import PARTICLE_PLATE, deepest_plate, has_explicit_keys, in_plate, map_over_keys, run_pair
 from ppl.ops import autodiff, random
+from ppl.params import get_param_store
 from ppl.primitives.validation import check_site_shapes, is_validation_enabled
-from ppl.typing import Model
+from ppl.typing import Model, Tree
 
-PARTICLE_PLATE = "num_particles_vectorized"
+__all__ = ["ELBO", "PARTICLE_PLATE", "check_match"]
 
 
 class ELBO(ABC):
@@ -33,6 +35,9 @@ class ELBO(ABC):
     :param tail_adaptive_beta: exponent in [-1, 0) of the tail-adaptive bound.
     :raises InferenceError: if ``num_particles`` is not a positive int.
     """
+
+    jit: ClassVar[bool] = False
+    """Whether a step with this loss is worth compiling on a backend that otherwise runs it as it is."""
 
     def __init__(
         self,
@@ -76,24 +81,39 @@ class ELBO(ABC):
             keys = [key] * num if key is None or num == 1 else random.split(key, num)
             return _average([self._one(model, guide, args, kwargs, own) for own in keys], num)
         if has_explicit_keys():
-            key = random.next_key("particles") if key is None else key
-            stacked = map_over_keys(lambda own: tuple(self._one(model, guide, args, kwargs, own)), key, num)
+            stacked = self._mapped(lambda own: tuple(self._one(model, guide, args, kwargs, own)), model, guide, args, kwargs, key)
             return _average(
                 [Estimate(ops.sum(stacked[0]), ops.sum(stacked[1]), {n: ops.sum(v) for n, v in stacked[2].items()})], num
             )
-        nesting = self._nesting(model, guide, args, kwargs)
-        model, guide = (in_plate(fn, PARTICLE_PLATE, num, nesting) for fn in (model, guide))
+        model, guide, _ = self._in_plates(model, guide, args, kwargs)
         return _average([self._one(model, guide, args, kwargs, key)], num)
 
     def _one(self, model: Model, guide: Model, args: tuple[Any, ...], kwargs: dict[str, Any], key: Any) -> Estimate:
         model_trace, guide_trace = run_pair(model, guide, args, kwargs, key)
         check_match(model_trace, guide_trace)
         estimate = self.particle(model_trace, guide_trace)
-        if is_validation_enabled():
-            for trace in (model_trace, guide_trace):
-                for site in trace.nodes.values():
-                    check_site_shapes(site)
+        check_plates(model_trace, guide_trace)
         return estimate
+
+    def _mapped(
+        self, run: Callable[[Any], Tree], model: Model, guide: Model, args: tuple[Any, ...], kwargs: dict[str, Any], key: Any
+    ) -> Tree:
+        """Return ``run(key)`` of all particles, mapped over keys and stacked."""
+        key = random.next_key("particles") if key is None else key
+        try:
+            return map_over_keys(run, key, self.num_particles)
+        except ParamError:
+            if autodiff.is_tracing():
+                raise
+            # A param that is new cannot be stored from within the map.
+            discover(model, guide, args, kwargs, loss=self)
+            return map_over_keys(run, key, self.num_particles)
+
+    def _in_plates(self, model: Model, guide: Model, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Model, Model, int]:
+        """Return model and guide, each in the plate of particles, and the dimension of that plate."""
+        nesting = self._nesting(model, guide, args, kwargs)
+        around = [in_plate(fn, PARTICLE_PLATE, self.num_particles, nesting) for fn in (model, guide)]
+        return around[0], around[1], -1 - nesting
 
     def _nesting(self, model: Model, guide: Model, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
         if not isfinite(self.max_plate_nesting):
@@ -120,9 +140,11 @@ class ELBO(ABC):
         if registry.active().optim.STEP == "leaves":
             estimate, _, self.gradients = objective.backward(args, kwargs, self.retain_graph)
         else:
-            names = discover(model, guide, args, kwargs)
+            names = discover(model, guide, args, kwargs, loss=self)
             key = random.next_key("loss_and_grads")
             estimate, self.gradients = objective.with_gradients(leaves_of(names), constraints_of(names), args, kwargs, key)
+        for name, value in estimate.updates.items():
+            get_param_store().set_unconstrained(name, value)
         return float(ops.to_numpy(estimate.loss))
 
 
@@ -140,26 +162,12 @@ def _add_terms(estimates: list[Estimate]) -> dict[str, Any]:
     return total
 
 
-def check_match(model_trace: Any, guide_trace: Any) -> None:
-    """Raise unless the guide proposes exactly the latent sites of the model.
+def check_plates(*traces: Any) -> None:
+    """Raise, where sites are checked, if a site has a batch dimension that no plate declares.
 
-    :raises InferenceError: names the first site that one of them lacks, and lists both.
+    :raises ShapeError: naming the site, its batch shape and its plates.
     """
-    in_model = {name for name, site in model_trace.nodes.items() if is_latent(site)}
-    in_guide = {name for name, site in guide_trace.nodes.items() if is_latent(site) and not site["infer"].get("is_auxiliary")}
-    if in_model == in_guide:
-        return
-    lists = f"latent sites of the model: {sorted(in_model)}; sites of the guide: {sorted(in_guide)}"
-    extra = sorted(in_guide - in_model)
-    if extra:
-        observed = {name for name, site in model_trace.nodes.items() if site["type"] == "sample" and site["is_observed"]}
-        why = "observes" if extra[0] in observed else "does not have"
-        raise InferenceError(
-            f"the guide samples {extra[0]!r}, which the model {why}; {lists}; "
-            "try to drop it, or mark it infer={'is_auxiliary': True}"
-        )
-    missing = sorted(in_model - in_guide)
-    raise InferenceError(
-        f"the guide lacks {missing[0]!r}, a latent site of the model; {lists}; "
-        "try to sample it in the guide, or to observe it in the model"
-    )
+    if is_validation_enabled():
+        for trace in traces:
+            for site in trace.nodes.values():
+                check_site_shapes(site)
