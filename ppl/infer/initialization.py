@@ -11,10 +11,48 @@ from typing import Any
 
 from ppl import ops
 from ppl.errors import InferenceError
-from ppl.ops import random
+from ppl.handlers.messenger import Handler
+from ppl.infer.latents import is_latent
+from ppl.ops import autodiff, random
 from ppl.transforms import biject_to
 
 Site = dict[str, Any]
+
+
+class InitMessenger(Handler):
+    """Give the continuous latent sites of a model the values of an initialization strategy in place of draws.
+
+    :param init_fn: a function from a site to a value in its support, such as :func:`init_to_median`; ``None`` from it leaves the
+        draw.
+    :raises InferenceError: if it cannot be called.
+
+    Observed and discrete sites are left alone.
+
+    >>> import ppl
+    >>> from ppl import distributions as dist, infer
+    >>> with infer.initialization.InitMessenger(infer.init_to_feasible):
+    ...     start = ppl.sample("scale", dist.HalfNormal(5.0))
+    >>> float(start)
+    1.0
+    """
+
+    def __init__(self, init_fn: Callable[[Site], Any]) -> None:
+        super().__init__()
+        if not callable(init_fn):
+            raise InferenceError(
+                f"an initialization strategy is a function of a site, received {type(init_fn).__name__}; try init_to_median"
+            )
+        self.init_fn = init_fn
+
+    def on_sample(self, message: Site) -> None:
+        """Set the value."""
+        support = getattr(message["fn"], "support", None)
+        if message["value"] is not None or not is_latent(message) or support is None or support.is_discrete:
+            return
+        site = message
+        if message["rng_key"] is None:
+            site = {**message, "rng_key": random.next_key(message["name"])}
+        message["value"] = self.init_fn(site)
 
 
 def _strategy(function: Callable) -> Callable:
@@ -69,21 +107,28 @@ def init_to_sample(site: Site) -> Any:
 
 @_strategy
 def init_to_median(site: Site, num_samples: int = 15) -> Any:
-    """Return the elementwise median of ``num_samples`` prior draws, moved into the support where it left it.
+    """Return the elementwise median of ``num_samples`` prior draws, or a feasible point where it is not finite or not known.
+
+    A median that left the support, as that of points on a simplex does, is moved back into it.
 
     >>> from ppl import distributions as dist, infer, ops
     >>> tuple(infer.init_to_median({"name": "x", "fn": dist.Normal(ops.zeros((2,)), 1.0)}).shape)
     (2,)
     """
     fn = site["fn"]
-    draws = fn.sample((num_samples,), rng_key=site.get("rng_key"))
-    middle = ops.sort(draws, axis=0)[num_samples // 2]
-    return _into_support(fn, middle)
+    try:
+        draws = fn.sample((num_samples,), rng_key=site.get("rng_key"))
+    except NotImplementedError:
+        return init_to_feasible(site)
+    middle = _into_support(fn, ops.sort(draws, axis=0)[num_samples // 2])
+    return middle if _all_finite(middle) else ops.where(ops.isfinite(middle), middle, init_to_feasible(site))
 
 
 @_strategy
 def init_to_mean(site: Site) -> Any:
     """Return the prior mean, or the median of prior draws where the mean is not finite or not known.
+
+    A mean outside of the support, as that of Cholesky factors of correlations is, is moved into it.
 
     >>> from ppl import distributions as dist, infer
     >>> float(infer.init_to_mean({"name": "x", "fn": dist.Normal(3.0, 1.0)}))
@@ -95,12 +140,14 @@ def init_to_mean(site: Site) -> Any:
     except NotImplementedError:
         return init_to_median(site)
     value = ops.broadcast_to(mean, tuple(fn.shape()))
-    return ops.where(ops.isfinite(value), value, init_to_median(site))
+    if not _all_finite(value):
+        value = ops.where(ops.isfinite(value), value, init_to_median(site))
+    return _into_support(fn, value)
 
 
 @_strategy
-def init_to_value(site: Site, values: Mapping[str, Any] | None = None) -> Any:
-    """Return ``values[name]`` where it is given, else a uniform point.
+def init_to_value(site: Site, values: Mapping[str, Any] | None = None, fallback: Callable[[Site], Any] = init_to_uniform) -> Any:
+    """Return ``values[name]`` where it is given, else what the strategy ``fallback`` gives.
 
     :raises InferenceError: if ``values`` is missing or the shape differs from the site's.
 
@@ -111,12 +158,17 @@ def init_to_value(site: Site, values: Mapping[str, Any] | None = None) -> Any:
     if values is None:
         raise InferenceError("init_to_value needs values=..., a dict from site name to value")
     if site["name"] not in values:
-        return init_to_uniform(site)
+        return fallback(site)
     value = ops.array(values[site["name"]])
     if ops.shape(value) != tuple(site["fn"].shape()):
         expected, received = tuple(site["fn"].shape()), ops.shape(value)
         raise InferenceError(f"init_to_value: site {site['name']!r} has shape {expected}, but the value given has {received}")
     return value
+
+
+def _all_finite(value: Any) -> bool:
+    """Return whether every element is known to be finite, which inside compiled code none is."""
+    return not autodiff.is_tracing() and bool(ops.all(ops.isfinite(value)))
 
 
 def _into_support(fn: Any, value: Any) -> Any:

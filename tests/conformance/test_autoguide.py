@@ -10,7 +10,7 @@ from ppl import handlers, ops, optim
 from ppl.contrib import autoguide as documented
 from ppl.distributions import constraints
 from ppl.errors import InferenceError
-from ppl.infer.autoguide import AutoDelta, AutoDiagonalNormal
+from ppl.infer.autoguide import AutoDelta, AutoDiagonalNormal, AutoNormal
 from ppl.infer.elbo import Trace_ELBO
 from ppl.infer.initialization import init_to_feasible, init_to_value
 from ppl.infer.svi import SVI
@@ -146,3 +146,13 @@ def test_bad_models(backend):
 def test_documented_path(backend):
     assert documented.AutoDiagonalNormal is AutoDiagonalNormal
     assert documented.initialization.init_to_feasible is init_to_feasible
+
+
+@pytest.mark.backends("jax")
+def test_first_run_inside_compiled_code(backend):
+    guide = AutoNormal(normal_model)
+    bound = Trace_ELBO(num_particles=2, vectorize_particles=True)
+    with pytest.raises(InferenceError, match="AutoNormal meets its model for the first time inside compiled code"):
+        bound.loss(normal_model, guide, ops.array(DATA))
+    SVI(normal_model, guide, optim.Adam(lr=0.1), bound).run(2, DATA, **QUIET)
+    assert numpy.isfinite(bound.loss(normal_model, guide, ops.array(DATA)))

@@ -1,6 +1,20 @@
 """Automatic guides, under the path that the reference documents."""
 
 from ppl.contrib.autoguide import initialization
-from ppl.infer.autoguide import AutoContinuous, AutoDelta, AutoDiagonalNormal, AutoGuide
+from ppl.infer.autoguide import (
+    AutoCallable,
+    AutoContinuous,
+    AutoDelta,
+    AutoDiagonalNormal,
+    AutoDiscreteParallel,
+    AutoGuide,
+    AutoGuideList,
+    AutoLaplaceApproximation,
+    AutoLowRankMultivariateNormal,
+    AutoMultivariateNormal,
+    AutoNormal,
+)
 
-__all__ = ["AutoContinuous", "AutoDelta", "AutoDiagonalNormal", "AutoGuide", "initialization"]
+__all__ = ["AutoCallable", "AutoContinuous", "AutoDelta", "AutoDiagonalNormal", "AutoDiscreteParallel", "AutoGuide",
+           "AutoGuideList", "AutoLaplaceApproximation", "AutoLowRankMultivariateNormal", "AutoMultivariateNormal", "AutoNormal",
+           "initialization"]  # fmt: skip

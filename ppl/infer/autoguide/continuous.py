@@ -2,44 +2,47 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Mapping
-from contextlib import ExitStack
-from typing import Any
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
 
 from ppl import ops
-from ppl.distributions import Delta
+from ppl.distributions import Delta, Independent, LowRankMultivariateNormal, MultivariateNormal, Normal
 from ppl.errors import InferenceError
+from ppl.infer.autoguide.approximation import UnconstrainedNormal, on_host
 from ppl.infer.autoguide.base import AutoGuide
 from ppl.infer.latents import LatentSpace
 from ppl.ops import autodiff
 from ppl.primitives import sample
+from ppl.transforms import AffineTransform, IndependentTransform, LowerCholeskyAffine
 
 
-class AutoContinuous(AutoGuide):
+class AutoContinuous(AutoGuide, ABC):
     """Base of the guides of Kucukelbir et al. 2017: one distribution over all latent sites, in unconstrained space.
 
-    See :class:`AutoGuide` for the parameters. A derived class gives :meth:`get_posterior` and :meth:`_quantile`. The model's
-    latent sites must be continuous and always the same, and stand in no subsampled plate.
+    See :class:`AutoGuide` for the parameters. A derived class gives :meth:`get_posterior`; where that is no normal distribution
+    and no point, :meth:`_vector_quantile` too. The model's latent sites must be continuous and always the same, and stand in no
+    subsampled plate.
 
     The vector is the auxiliary site ``_auto_latent`` (after the prefix); each latent site follows as a point mass whose log
     density is minus the log Jacobian of its map.
+
+    >>> import ppl
+    >>> from ppl import distributions as dist, infer, ops
+    >>> class Wide(infer.autoguide.AutoContinuous):
+    ...     def get_posterior(self, *args, **kwargs):
+    ...         return dist.Normal(ppl.param("wide_loc", lambda: self.initial), 3.0).to_event(1)
+    >>> guide = Wide(lambda: ppl.sample("x", dist.Normal(ops.zeros((2,)), 1.0).to_event(1)))
+    >>> tuple(guide()["x"].shape), guide.latent_dim
+    ((2,), 2)
     """
 
-    def setup(self, *args: Any, **kwargs: Any) -> None:
-        """Learn the latent sites and their places in the vector.
+    PARAMS: ClassVar[tuple[str, ...]] = ()
+    """What follows the prefix in the names of the params."""
 
-        :raises InferenceError: if a site is discrete or stands in a subsampled plate.
-        """
-        if self.prototype_trace is not None:
-            return
-        super().setup(*args, **kwargs)
-        try:
-            self._refuse_subsampling()
-            self.latents = LatentSpace.from_trace(self.prototype_trace)
-        except InferenceError:
-            self.prototype_trace = None
-            raise
+    def _learn(self, trace: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._learn_continuous(args, kwargs)
+        self._refuse_subsampling()
+        self.latents = LatentSpace.from_trace(trace)
         start = {name: site["value"] for name, site in self.sites.items()}
         self.initial = autodiff.stop_gradient(self.latents.unconstrain(start))
 
@@ -48,8 +51,8 @@ class AutoContinuous(AutoGuide):
             if frame.full_size not in (None, frame.size):
                 raise InferenceError(
                     f"{type(self).__name__} covers latent sites in the subsampled plate {frame.name!r}, of which each call sees "
-                    f"{frame.size} of {frame.full_size} elements; expected whole plates around latent sites; try AutoDelta, or a "
-                    "guide of your own for these sites"
+                    f"{frame.size} of {frame.full_size} elements; expected whole plates around latent sites; try AutoNormal or "
+                    "AutoDelta for these sites"
                 )
 
     @property
@@ -61,9 +64,30 @@ class AutoContinuous(AutoGuide):
     def get_posterior(self, *args: Any, **kwargs: Any) -> Any:
         """Return the distribution over the unconstrained vector, event shape ``(latent_dim,)``."""
 
-    @abstractmethod
-    def _quantile(self, probability: Any) -> Any:
-        """Return the quantile of each element of the vector on its own."""
+    def get_base_dist(self) -> Any:
+        """Return the standard normal that :meth:`get_transform` maps to the posterior.
+
+        :raises InferenceError: if the guide has not run yet.
+        """
+        with self.active():
+            self._ready((), {})
+            return Normal(ops.zeros_like(self.initial), 1.0).to_event(1)
+
+    def get_transform(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the transform from standard normal vectors to those of the posterior.
+
+        :raises InferenceError: if the posterior is no normal distribution.
+        """
+        with self.active():
+            posterior = _unwrapped(self.get_posterior(*args, **kwargs))
+            if isinstance(posterior, Normal):
+                return IndependentTransform(AffineTransform(posterior.loc, posterior.scale), 1)
+            if isinstance(posterior, (MultivariateNormal, LowRankMultivariateNormal)):
+                return LowerCholeskyAffine(posterior.loc, posterior.scale_tril)
+            raise InferenceError(
+                f"{type(self).__name__} is a {type(posterior).__name__}, which no transform makes of a standard normal; expected "
+                "a normal distribution; try the guide that laplace_approximation() returns, or AutoMultivariateNormal"
+            )
 
     def sample_latent(self, *args: Any, **kwargs: Any) -> Any:
         """Return a draw of the unconstrained vector, as the auxiliary site."""
@@ -78,9 +102,7 @@ class AutoContinuous(AutoGuide):
         unconstrained = self.latents.split(vector)
         for name, site in self.sites.items():
             value, log_density = self._map(name, site, unconstrained[name])
-            with ExitStack() as stack:
-                for frame in site["cond_indep_stack"]:
-                    stack.enter_context(plates[frame.name])
+            with self._inside(site, plates):
                 values[name] = sample(name, Delta(value, log_density, event_dim=site["fn"].event_dim))
         return values
 
@@ -102,24 +124,53 @@ class AutoContinuous(AutoGuide):
 
     def median(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Return the median of each latent site (elementwise in unconstrained space) by name."""
-        with self.active(), self._with_params(args, kwargs):
-            return self._constrained_quantile(0.5)
+        return {name: values[0] for name, values in self.quantiles([0.5], *args, **kwargs).items()}
 
-    def quantiles(self, quantiles: Any, *args: Any, **kwargs: Any) -> dict[str, list[Any]]:
-        """Return, for each latent site, a list with its value at each of ``quantiles``, numbers in (0, 1).
+    def _quantile(self, level: float) -> dict[str, Any]:
+        return self.latents.constrain(self._vector_quantile(level))
 
-        The quantiles are exact where a site's map acts on each element alone; for a simplex or a matrix they are images of
-        unconstrained quantiles. Fitted params may stand before ``quantiles`` or after.
+    def _vector_quantile(self, level: float) -> Any:
+        """Return the quantile of each element of the vector on its own."""
+        loc, variance = self._moments(covariance=False)
+        return loc if variance is None else loc + ops.sqrt(variance) * ops.ndtri(ops.array(level))
+
+    def _moments(self, covariance: bool) -> tuple[Any, Any]:
+        """Return the mean of the vector and its variances, or its covariance where there are correlations; none for a point."""
+        posterior = _unwrapped(self.get_posterior())
+        if isinstance(posterior, Delta):
+            return posterior.v, None
+        if isinstance(posterior, Normal) or (
+            not covariance and isinstance(posterior, (MultivariateNormal, LowRankMultivariateNormal))
+        ):
+            return posterior.mean, posterior.variance
+        if isinstance(posterior, (MultivariateNormal, LowRankMultivariateNormal)):
+            return posterior.mean, posterior.covariance_matrix
+        raise InferenceError(
+            f"{type(self).__name__} is a {type(posterior).__name__}, of which neither quantiles nor a covariance are known; "
+            "expected a normal distribution; try the draws of sample_posterior(...)"
+        )
+
+    def param_names(self) -> list[str]:
+        """Return the names of the guide's params."""
+        return [f"{self.prefix}_{name}" for name in self.PARAMS]
+
+    def unconstrained_normal(self) -> UnconstrainedNormal:
+        """Return the fitted guide as a normal distribution over unconstrained values, or a point.
+
+        :raises InferenceError: if the guide has not been fitted, or is no such distribution.
         """
-        if isinstance(quantiles, Mapping):
-            quantiles, args = args[0], (quantiles, *args[1:])
-        with self.active(), self._with_params(args, kwargs):
-            columns = [self._constrained_quantile(float(probability)) for probability in quantiles]
-            return {name: [column[name] for column in columns] for name in self.latents.names}
-
-    def _constrained_quantile(self, probability: float) -> dict[str, Any]:
-        values = autodiff.stop_gradient(self.latents.constrain(self._quantile(probability)))
-        return {name: ops.array(value) for name, value in values.items()}
+        with self.active():
+            self._require_fitted()
+            loc, covariance = self._moments(covariance=True)
+            shapes = {site.name: site.unconstrained_shape for site in self.latents.sites}
+            return UnconstrainedNormal(shapes, on_host(loc), None if covariance is None else on_host(covariance))
 
     def _draw_posterior(self, shape: tuple[int, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         return self.latents.constrain(self.get_posterior().sample(shape))
+
+
+def _unwrapped(posterior: Any) -> Any:
+    """Return a distribution without the wrapper that declares its batch dimensions one event."""
+    while isinstance(posterior, Independent):
+        posterior = posterior.base_dist
+    return posterior

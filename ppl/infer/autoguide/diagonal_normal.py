@@ -7,8 +7,8 @@ from typing import Any
 
 from ppl import constraints, ops
 from ppl.distributions import Normal
-from ppl.errors import InferenceError
 from ppl.infer.autoguide.continuous import AutoContinuous
+from ppl.infer.autoguide.scale import require_scale
 from ppl.infer.initialization import init_to_median
 from ppl.primitives import param
 from ppl.typing import Model
@@ -32,6 +32,8 @@ class AutoDiagonalNormal(AutoContinuous):
     ((2,), (2,))
     """
 
+    PARAMS = ("loc", "scale")
+
     def __init__(
         self,
         model: Model,
@@ -40,24 +42,14 @@ class AutoDiagonalNormal(AutoContinuous):
         init_scale: float = 1.0,
         create_plates: Callable[..., Any] | None = None,
     ) -> None:
-        if not init_scale > 0:
-            raise InferenceError(f"init_scale must be positive, received {init_scale!r}")
-        super().__init__(model, prefix, init_loc_fn=init_loc_fn, create_plates=create_plates)
-        self.init_scale = init_scale
-
-    def _loc_scale(self) -> tuple[Any, Any]:
-        loc = param(f"{self.prefix}_loc", lambda: self.initial)
-        scale = param(
-            f"{self.prefix}_scale", lambda: ops.full_like(self.initial, self.init_scale), constraint=constraints.positive
-        )
-        return loc, scale
+        super().__init__(model, prefix, init_loc_fn, create_plates)
+        self.init_scale = require_scale(init_scale)
 
     def get_posterior(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the normal distribution over the unconstrained vector."""
-        with self.active():
-            self.setup(*args, **kwargs)
-            return Normal(*self._loc_scale()).to_event(1)
-
-    def _quantile(self, probability: Any) -> Any:
-        loc, scale = self._loc_scale()
-        return loc + scale * ops.ndtri(ops.array(probability))
+        """Return the normal distribution over the unconstrained vector; arguments are the model's, or fitted params."""
+        with self.active(), self._with_params(args, kwargs):
+            loc = param(f"{self.prefix}_loc", lambda: self.initial)
+            scale = param(
+                f"{self.prefix}_scale", lambda: ops.full_like(self.initial, self.init_scale), constraint=constraints.positive
+            )
+            return Normal(loc, scale).to_event(1)
