@@ -48,8 +48,11 @@ class Bernoulli(ExponentialFamily):
     def log_prob(self, value):
         inside, value = in_range(value, 1.0)
         if self._given == "logits":
-            # Both terms by themselves: value * logits - softplus(logits) is NaN at infinite log odds.
-            score = times_log(value, ops.log_expit(self.logits)) + times_log(1.0 - value, ops.log_expit(-self.logits))
+            # One logarithm for both outcomes: the unlikely one costs the size of the log odds more. In this form infinite log
+            # odds give no NaN, as value * logits - softplus(logits) would.
+            likely = self.logits >= 0.0
+            size = ops.where(likely, self.logits, -self.logits)
+            score = -times_log(ops.where(likely, 1.0 - value, value), size) - ops.log1p(ops.exp(-size))
         else:
             score = ops.xlogy(value, self.probs) + ops.xlog1py(1.0 - value, -self.probs)
         return ops.where(inside, score, -math.inf)

@@ -3,10 +3,34 @@
 from ppl.infer import autoguide, diagnostics, reparam
 from ppl.infer.abstract_infer import EmpiricalMarginal, Marginals, TracePosterior, TracePredictive
 from ppl.infer.arviz_export import to_arviz
-from ppl.infer.autoguide import AutoContinuous, AutoDelta, AutoDiagonalNormal, AutoGuide
-from ppl.infer.elbo import ELBO, Trace_ELBO
+from ppl.infer.autoguide import (
+    AutoCallable,
+    AutoContinuous,
+    AutoDelta,
+    AutoDiagonalNormal,
+    AutoDiscreteParallel,
+    AutoGuide,
+    AutoGuideList,
+    AutoLaplaceApproximation,
+    AutoLowRankMultivariateNormal,
+    AutoMultivariateNormal,
+    AutoNormal,
+)
+from ppl.infer.elbo import (
+    ELBO,
+    JitTrace_ELBO,
+    JitTraceGraph_ELBO,
+    JitTraceMeanField_ELBO,
+    RenyiELBO,
+    Trace_ELBO,
+    TraceGraph_ELBO,
+    TraceMeanField_ELBO,
+    TraceTailAdaptive_ELBO,
+)
+from ppl.infer.importance import Importance, psis_diagnostic, vectorized_importance_weights
 from ppl.infer.information_criterion import loo, waic
 from ppl.infer.initialization import (
+    InitMessenger,
     init_to_feasible,
     init_to_mean,
     init_to_median,
@@ -18,9 +42,13 @@ from ppl.infer.likelihood import log_likelihood
 from ppl.infer.mcmc import HMC, MCMC, NUTS, ChEES
 from ppl.infer.posterior import Posterior
 from ppl.infer.predictive import Predictive
-from ppl.infer.svi import SVI
+from ppl.infer.svi import SVI, EarlyStopping
 
-__all__ = ["ELBO", "HMC", "MCMC", "NUTS", "SVI", "AutoContinuous", "AutoDelta", "AutoDiagonalNormal", "AutoGuide", "ChEES",
-           "EmpiricalMarginal", "Marginals", "Posterior", "Predictive", "TracePosterior", "TracePredictive", "Trace_ELBO",
-           "autoguide", "diagnostics", "init_to_feasible", "init_to_mean", "init_to_median", "init_to_sample", "init_to_uniform",
-           "init_to_value", "log_likelihood", "loo", "reparam", "to_arviz", "waic"]  # fmt: skip
+__all__ = ["ELBO", "HMC", "MCMC", "NUTS", "SVI", "AutoCallable", "AutoContinuous", "AutoDelta", "AutoDiagonalNormal",
+           "AutoDiscreteParallel", "AutoGuide", "AutoGuideList", "AutoLaplaceApproximation",
+           "AutoLowRankMultivariateNormal", "AutoMultivariateNormal", "AutoNormal", "ChEES", "EarlyStopping", "EmpiricalMarginal",
+           "Importance", "InitMessenger", "JitTraceGraph_ELBO", "JitTraceMeanField_ELBO", "JitTrace_ELBO", "Marginals",
+           "Posterior", "Predictive", "RenyiELBO", "TraceGraph_ELBO", "TraceMeanField_ELBO", "TracePosterior",
+           "TracePredictive", "TraceTailAdaptive_ELBO", "Trace_ELBO", "autoguide", "diagnostics", "init_to_feasible",
+           "init_to_mean", "init_to_median", "init_to_sample", "init_to_uniform", "init_to_value", "log_likelihood",
+           "loo", "psis_diagnostic", "reparam", "to_arviz", "vectorized_importance_weights", "waic"]  # fmt: skip

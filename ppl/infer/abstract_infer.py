@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -66,10 +67,10 @@ class TracePosterior:
         """Replace the bag by the traces of ``_traces(*args, **kwargs)`` and return this object."""
         self._reset()
         with handlers.block():
-            for trace, log_weight, *chain in self._traces(*args, **kwargs):
-                self._exec_traces.append(trace)
-                self._log_weights.append(log_weight)
-                self._chain_ids.append(int(chain[0]) if chain else 0)
+            rows = list(self._traces(*args, **kwargs))
+        self._exec_traces = [row[0] for row in rows]
+        self._log_weights = [row[1] for row in rows]
+        self._chain_ids = [int(row[2]) if len(row) > 2 else 0 for row in rows]
         return self
 
     def __call__(self) -> Any:
@@ -80,6 +81,11 @@ class TracePosterior:
         traces = len(self.exec_traces)
         self._require(traces)
         log_weights = ops.stack([ops.array(weight) for weight in self.log_weights])
+        if not float(ops.max(log_weights)) > -math.inf:
+            raise InferenceError(
+                f"none of the {traces} traces has a weight above zero, so that none can be drawn; expected a finite log weight; "
+                "try another guide or more traces"
+            )
         return int(random.categorical(None, ops.astype(log_weights, ops.default_dtype()), ()))
 
     def _latent_draw(self) -> dict[str, Any]:
@@ -241,7 +247,7 @@ class TracePredictive(TracePosterior):
     :param model: a callable with primitives.
     :param posterior: a :class:`TracePosterior`; if it was not run, ``run`` runs it on the same arguments.
     :param num_samples: number of traces.
-    :param keep_sites: names of the sites that take their values from the posterior, by default all; the others are drawn anew.
+    :param keep_sites: name or names of the sites that take their values from the posterior, by default all; others are drawn.
 
     A latent site whose shape is another one on the new arguments, such as an effect of each row, is drawn anew too.
 
@@ -256,14 +262,15 @@ class TracePredictive(TracePosterior):
     """
 
     def __init__(
-        self, model: Model, posterior: TracePosterior, num_samples: int, keep_sites: Iterable[str] | None = None
+        self, model: Model, posterior: TracePosterior, num_samples: int, keep_sites: str | Iterable[str] | None = None
     ) -> None:
         super().__init__()
-        if not isinstance(num_samples, int) or num_samples < 1:
+        if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < 1:
             raise InferenceError(f"num_samples must be an int of at least 1, got {num_samples!r}; try num_samples=100")
         self.model = model
         self.posterior = posterior
         self.num_samples = num_samples
+        keep_sites = [keep_sites] if isinstance(keep_sites, str) else keep_sites
         self.keep_sites = None if keep_sites is None else set(keep_sites)
 
     def _traces(self, *args: Any, **kwargs: Any) -> Iterator[tuple[Any, float]]:

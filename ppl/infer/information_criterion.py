@@ -49,11 +49,15 @@ class PredictiveAccuracy(NamedTuple):
 def waic(log_likelihood: Any, log_weights: Any = None, batch_ndims: int = 1) -> PredictiveAccuracy:
     """Return the widely applicable information criterion as an expected log predictive density.
 
+    The variance of a log likelihood is that of the draws as a population, its squares divided by the number of draws, as in
+    arviz; :func:`ppl.ops.stats.waic` divides by one less. So their effective numbers of parameters differ by the factor
+    ``n / (n - 1)``.
+
     :param log_likelihood: an array of shape ``draws + observations``, or a dict of them such as that of
         :func:`ppl.infer.log_likelihood`.
     :param log_weights: logarithms of the draws' weights, of shape ``draws``; equal if left out.
     :param batch_ndims: how many leading dimensions count draws.
-    :raises InferenceError: if the shapes do not fit, or a log likelihood is NaN.
+    :raises InferenceError: if the shapes do not fit, a log likelihood is NaN, or one draw has all the weight.
 
     A :class:`~ppl.errors.PplWarning` says so if an observation's variance exceeds 0.4, where the estimate is unreliable.
 
@@ -68,6 +72,8 @@ def waic(log_likelihood: Any, log_weights: Any = None, batch_ndims: int = 1) -> 
     with registry.using("numpy"):
         table, shape = _table(log_likelihood, batch_ndims)
         weights = _normalized(log_weights, table.shape[0])
+        if bool(ops.max(weights) == 0.0):
+            raise InferenceError("a variance needs at least two draws that weigh something, received one; try more draws")
         criterion, sample_variance = stats.waic(table, weights, pointwise=True)
         variance = sample_variance * (1.0 - ops.sum(ops.exp(2.0 * weights)))
         log_predictive = sample_variance - 0.5 * criterion

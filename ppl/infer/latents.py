@@ -132,5 +132,6 @@ def refuse_discrete(name: str, support: Any) -> None:
     if support.is_discrete:
         raise InferenceError(
             f"latent site {name!r} is discrete ({support!r}), but this algorithm moves in continuous space; expected every "
-            f"latent site to be continuous; try to observe {name!r} or to sum it out of the model"
+            f"latent site to be continuous; try to observe {name!r}, or to sum it out of the model, as "
+            "dist.MixtureSameFamily does with the choice of a component"
         )

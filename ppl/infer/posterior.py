@@ -217,7 +217,7 @@ class Posterior(TracePosterior):
     def save(self, path: str | PathLike[str]) -> None:
         """Write draws, extra fields and the layout of the sites to a safetensors file that every backend reads.
 
-        The file appears whole or not at all. The model is not in it.
+        The file appears whole or not at all, and bears a checksum of everything in it. The model is not in it.
         """
         header = {"layout": self._sites().as_json(), "order": list(self._kept()), "backend": self.backend.name}
         posterior_file.write(path, {"samples": self._kept(), "fields": self._fields}, header)
@@ -237,6 +237,8 @@ class Posterior(TracePosterior):
         :param args: the arguments of the model.
         :param kwargs: its keyword arguments.
         :raises InferenceError: if the file is missing, damaged, foreign or of a newer schema.
+
+        Damage shows by the checksum; files of the first schema have none and are read as they are.
         """
         sections, header = posterior_file.read(path)
         try:

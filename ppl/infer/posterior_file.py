@@ -11,10 +11,12 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from ppl.errors import InferenceError
-from ppl.params.tensor_file import write_arrays
+from ppl.params.tensor_file import checksum, write_arrays
 
 FORMAT = "ppl.posterior"
-SCHEMA = 1
+# Schema 2 added the checksum.
+SCHEMA = 2
+CHECKSUM = "sha256"
 SECTIONS = ("samples", "fields")
 
 
@@ -25,11 +27,15 @@ def write(filename: str | PathLike[str], sections: Mapping[str, Mapping[str, Any
     :param header: what JSON can hold.
     """
     arrays = {f"{section}/{name}": array for section, named in sections.items() for name, array in named.items()}
-    write_arrays(filename, arrays, {"format": FORMAT, "schema": str(SCHEMA), "header": json.dumps(header)})
+    metadata = {"format": FORMAT, "schema": str(SCHEMA), "header": json.dumps(header)}
+    metadata[CHECKSUM] = checksum(arrays, metadata)
+    write_arrays(filename, arrays, metadata)
 
 
 def read(filename: str | PathLike[str]) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
     """Return the arrays by section and name, and the header.
+
+    A file of schema 1 has no checksum and is read without one.
 
     :raises InferenceError: if the file is missing, damaged, not a posterior, or of a newer schema.
     """
@@ -56,6 +62,13 @@ def read(filename: str | PathLike[str]) -> tuple[dict[str, dict[str, Any]], dict
         raise InferenceError(
             f"{path!r} has schema {schema}, newer than {SCHEMA}, the newest this version reads; try to update ppl-generic"
         )
+    if schema > 1 or CHECKSUM in metadata:
+        content = {key: value for key, value in metadata.items() if key != CHECKSUM}
+        if checksum(arrays, content) != metadata.get(CHECKSUM):
+            raise InferenceError(
+                f"{path!r} is damaged: its checksum is not that of its contents; expected the file as Posterior.save wrote it; "
+                "try another copy of the file"
+            )
     sections: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
     for key, array in arrays.items():
         section, _, name = key.partition("/")

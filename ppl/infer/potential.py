@@ -111,8 +111,8 @@ class Potential:
         self.backend.infer.evaluate_shapes(run, self.arguments.arrays)
         if not found:
             raise InferenceError(
-                "the model has no latent site: every sample site is observed; expected at least one unobserved continuous site; "
-                "try to leave out the value of obs= (or the condition) of what is to be inferred"
+                "the model has no latent site: it has no sample site that is not observed; expected at least one unobserved "
+                "continuous site; try to leave out the value of obs= (or the condition) of what is to be inferred"
             )
         self.sites = found
 

@@ -17,7 +17,7 @@ from ppl.infer.potential import ModelArguments
 from ppl.ops import autodiff, control, random
 from ppl.ops.compile import compile as compiled
 from ppl.params import get_param_store
-from ppl.typing import Model
+from ppl.typing import Message, Model
 
 SAMPLE_PLATE = "_num_predictive_samples"
 RETURN = "_RETURN"
@@ -33,12 +33,14 @@ class Predictive:
     :param guide: draws the latent sites instead, once for each sample.
     :param params: constrained values of params by name, such as ``svi.run(...).params``; the others come from the param store.
     :param num_samples: how many draws to make where ``posterior_samples`` does not say.
-    :param return_sites: names to return (``"_RETURN"`` is the model's result); by default every sample site that is
-        not among the posterior samples, and every deterministic site, whose values are computed anew.
+    :param return_sites: name or names to return (``"_RETURN"`` is the model's result); by default every sample site that is
+        not among the posterior samples, and every deterministic site.
     :param parallel: whether all draws are made at once: mapped over keys on jax, in an outer plate elsewhere, which needs
         a model whose operations broadcast on the left. Otherwise they are made in a compiled loop on jax, mapped over in blocks
         on torch where it can map the model's draws, and else one by one.
     :param batch_ndims: how many leading dimensions of the posterior samples count draws, 2 for chains and draws.
+    :param exclude_deterministic: whether deterministic sites among the posterior samples are left out and computed anew, as new
+        data need; otherwise the model goes on with the values that they had.
     :raises InferenceError: if the numbers of draws disagree or are not given.
 
     The object keeps the backend that is active when it is built. On jax the model is compiled, once for each set of shapes.
@@ -58,18 +60,21 @@ class Predictive:
         posterior_samples: Mapping[str, Any] | None = None,
         guide: Model | None = None,
         num_samples: int | None = None,
-        return_sites: Collection[str] | None = None,
+        return_sites: str | Collection[str] | None = None,
         parallel: bool = False,
         *,
         params: Mapping[str, Any] | None = None,
         batch_ndims: int = 1,
+        exclude_deterministic: bool = True,
     ) -> None:
         self.backend = registry.active()
         self.model = model
         self.guide = guide
         self.params = {name: ops.array(value) for name, value in (params or {}).items()}
-        self.return_sites = None if not return_sites else tuple(return_sites)
+        names = [return_sites] if isinstance(return_sites, str) else return_sites
+        self.return_sites = None if not names else tuple(names)
         self.parallel = parallel
+        self.exclude_deterministic = exclude_deterministic
         samples = {name: ops.array(value) for name, value in (posterior_samples or {}).items()}
         if guide is not None and samples:
             raise InferenceError("Predictive takes posterior_samples or a guide that draws them, received both")
@@ -128,7 +133,9 @@ class Predictive:
         if guide is not None:
             values = self._guided(guide, args, kwargs)
         fixed = {**self.params, **values}
-        trace = handlers.trace(handlers.substitute(model, data=fixed) if fixed else model).get_trace(*args, **kwargs)
+        model = handlers.substitute(model, data=fixed) if fixed else model
+        model = model if self.exclude_deterministic else recall(model, values)
+        trace = handlers.trace(model).get_trace(*args, **kwargs)
         return self._collect(trace, values)
 
     def _guided(self, guide: Model, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -198,12 +205,16 @@ class Predictive:
                 with handlers.substitute(data=params):
                     return self._one(own, values, args, kwargs)
 
+            def one_of_many(index: Any, values: dict[str, Any]) -> dict[str, Any]:
+                return one(random.fold_in(key, index), values)
+
             if self.parallel:
                 return map_over_keys(one, key, self.num_samples, samples)
-            keys = random.split(key, self.num_samples)
             if autodiff.is_tracing():
-                return control.scan(lambda carry, row: (carry, one(*row)), None, (ops.stack(keys), samples))[1]
-            return _stack([one(own, {n: value[i] for n, value in samples.items()}) for i, own in enumerate(keys)])
+                rows = ops.arange(self.num_samples), samples
+                return control.scan(lambda carry, row: (carry, one_of_many(*row)), None, rows)[1]
+            values = [{name: value[index] for name, value in samples.items()} for index in range(self.num_samples)]
+            return _stack([one_of_many(index, row) for index, row in enumerate(values)])
 
         return compiled(run)
 
@@ -240,7 +251,11 @@ class Predictive:
         """Insert dimensions between that of the draws and the site's own, up to the plate's dimension."""
         if name not in probe.nodes or probe.nodes[name]["type"] != "sample":
             return value
-        batch = ops.ndim(value) - 1 - len(tuple(probe.nodes[name]["fn"].event_shape))
+        if probe.nodes[name]["infer"].get("_deterministic"):
+            # Its own distribution counts every dimension as one of the event.
+            batch = min(ops.ndim(value) - 1, _depth(probe.nodes[name]))
+        else:
+            batch = ops.ndim(value) - 1 - len(tuple(probe.nodes[name]["fn"].event_shape))
         return ops.reshape(value, (self.num_samples, *(1,) * (nesting - batch), *ops.shape(value)[1:]))
 
     def _unalign(self, value: Any, probe: Any, name: str) -> Any:
@@ -251,19 +266,39 @@ class Predictive:
         return ops.reshape(value, (self.num_samples, *own))
 
 
+class recall(handlers.Handler):
+    """Give deterministic sites the values of ``data`` in place of those that the model computes."""
+
+    def __init__(self, fn: Model, data: Mapping[str, Any]) -> None:
+        super().__init__(fn)
+        self.data = data
+
+    def on_sample(self, message: Message) -> None:
+        """Replace the value."""
+        if message["infer"].get("_deterministic") and message["name"] in self.data:
+            message["value"] = self.data[message["name"]]
+
+
+def _depth(site: Mapping[str, Any]) -> int:
+    """Return how many dimensions the plates of a site reach to the left."""
+    return max((-frame.dim for frame in site["cond_indep_stack"] if frame.dim), default=0)
+
+
 def _stack(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {name: ops.stack([row[name] for row in rows]) for name in rows[0]}
 
 
 def _batch_shape(samples: Mapping[str, Any], batch_ndims: int, num_samples: int | None) -> tuple[int, ...]:
     if not samples:
-        if num_samples is None or num_samples < 1:
+        if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < 1:
             raise InferenceError(
                 f"Predictive needs posterior_samples, or num_samples of 1 or more; received num_samples={num_samples!r}; "
                 "try num_samples=1000 for draws from the prior"
             )
         return (num_samples,)
     batch_shape = same_number(samples, batch_ndims)
+    if not math.prod(batch_shape):
+        raise InferenceError(f"the posterior samples hold no draws: their shape begins with {batch_shape}; expected one or more")
     if num_samples is not None and num_samples != math.prod(batch_shape):
         raise InferenceError(
             f"num_samples={num_samples} but the posterior samples hold {math.prod(batch_shape)} draws; try to leave it out"

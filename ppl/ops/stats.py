@@ -259,7 +259,8 @@ def waic(input: Any, log_weights: Any = None, pointwise: bool = False, dim: int 
 
     .. math:: -2 \sum_i \left(\log \sum_s w_s p(y_i | \theta_s) - \mathrm{var}_s \log p(y_i | \theta_s)\right)
 
-    with the sample variance (Gelman, Hwang and Vehtari 2014, eqs. 5 and 13).
+    with the sample variance, its squares divided by :math:`n - 1` (Gelman, Hwang and Vehtari 2014, eqs. 5 and 13).
+    :func:`ppl.infer.waic` and ``information_criterion`` of a posterior divide by :math:`n`, as arviz does.
 
     :param input: log likelihoods, draws along ``dim``, observations along the other axes.
     :param log_weights: logarithms of the draws' weights, normalised here, shape ``(num_draws,)``; default: all equal.

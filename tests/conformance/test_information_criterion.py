@@ -191,6 +191,13 @@ def test_traces_give_the_same_as_their_draws(backend, rng):
     )
 
 
+def test_one_draw_has_no_variance(rng):
+    values = rng.normal(-1.0, 0.3, size=(3, 4))
+    for log_likelihood, log_weights in ((values[:1], None), (values, numpy.array([0.0, -numpy.inf, -numpy.inf]))):
+        with pytest.raises(InferenceError, match="at least two draws that weigh something, received one; try more draws"):
+            infer.waic(log_likelihood, log_weights)
+
+
 def test_unreliable_estimates_are_said_to_be(rng):
     values = heavy(rng, (2, 200), (9,))
     with pytest.warns(PplWarning, match=r"of \d of 9 observations has a posterior variance above 0.4"):

@@ -1,6 +1,7 @@
 """How runs are driven: starts, thinning, deadlines, chains as tasks of executors, reruns and memory."""
 
 import gc
+import importlib
 import io
 import math
 import os
@@ -8,7 +9,8 @@ import subprocess
 import sys
 import time
 import tracemalloc
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
 from multiprocessing import get_context
 
 import numpy
@@ -126,7 +128,10 @@ def test_max_seconds_ends_the_run(backend):
         ({"max_seconds": -1}, "max_seconds must be positive"),
         ({"chain_method": "simultaneous"}, "'vectorized', 'sequential', 'parallel', got 'simultaneous'"),
         ({"executor": ThreadPoolExecutor(1)}, "try chain_method='parallel'"),
-        ({"executor": 4, "chain_method": "parallel"}, r"must be a concurrent\.futures\.Executor, got int"),
+        (
+            {"executor": 4, "chain_method": "parallel"},
+            r"a concurrent\.futures\.Executor, got builtins\.int; try .* of dask, or for ray",
+        ),
     ],
 )
 def test_options_out_of_range(options, message):
@@ -166,7 +171,10 @@ def test_processes_give_the_draws_of_one_after_another(sequential, monkeypatch):
 
 @pytest.mark.backends("jax")
 def test_processes_of_jax_sample_the_posterior(backend):
-    mcmc = make(samples=400, warmup=100, chain_method="parallel").run(DATA)
+    assert_draws_of_posterior(make(samples=400, warmup=100, chain_method="parallel").run(DATA))
+
+
+def assert_draws_of_posterior(mcmc):
     precision = 1 / 4 + len(DATA) / 9
     draws = draws_of(mcmc)
     assert abs(draws.mean() - (1 / 4 + DATA.sum() / 9) / precision) < 4.9 * diagnostics.mcse_mean(draws)
@@ -240,14 +248,92 @@ def test_deadline_and_thinning_reach_the_workers(backend):
     assert mcmc.interrupted
 
 
-@pytest.mark.backends("numpy")
-def test_dask_cluster_runs_chains(backend, sequential):
+@contextmanager
+def dask_cluster(monkeypatch):
+    """Two workers, as an executor; they find the models of this file."""
     distributed = pytest.importorskip("distributed")
+    # A task is given up when its first worker has died, and with it what waited for that worker.
+    settings = {"distributed.scheduler.allowed-failures": 0}
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
     with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        importlib.import_module("dask").config.set(settings),
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50) as cluster,
         distributed.Client(cluster) as client,
     ):
-        assert_same(make(chain_method="parallel", executor=client.get_executor()).run(DATA), sequential)
+        yield client.get_executor()
+
+
+def test_dask_cluster_runs_chains(backend, monkeypatch):
+    with dask_cluster(monkeypatch) as executor:
+        assert_runs_chains(backend, executor)
+
+
+def assert_runs_chains(backend, executor):
+    """The workers give the draws of one chain after another.
+
+    A worker of jax optimizes as this suite does not, which rounds differently: its draws are those of the posterior.
+    """
+    if backend == "jax":
+        assert_draws_of_posterior(make(samples=400, warmup=100, chain_method="parallel", executor=executor).run(DATA))
+    else:
+        mcmc = make(chain_method="sequential").run(DATA)
+        assert_same(make(chain_method="parallel", executor=executor).run(DATA), (draws_of(mcmc), mcmc.num_gradients))
+
+
+@contextmanager
+def ray_cluster(monkeypatch):
+    """Two workers, as the executor that the documentation of MCMC shows."""
+    ray = pytest.importorskip("ray")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
+
+    class RayExecutor(Executor):
+        def submit(self, function, *args):
+            return ray.remote(max_retries=0)(function).remote(*args).future()
+
+    environment = {name: os.environ[name] for name in ("PYTHONPATH", "PPL_TEST_END") if name in os.environ}
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": environment})
+    try:
+        yield RayExecutor()
+    finally:
+        ray.shutdown()
+
+
+CLUSTERS = {"dask": dask_cluster, "ray": ray_cluster}
+
+
+@pytest.mark.nightly
+def test_ray_runs_chains(backend, monkeypatch):
+    with ray_cluster(monkeypatch) as executor:
+        assert_runs_chains(backend, executor)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("cluster", CLUSTERS)
+def test_deadline_keeps_what_a_cluster_drew(backend, monkeypatch, cluster):
+    """Three chains on two workers: one has not begun when time is up. Left alone they would take minutes."""
+    kernel = infer.HMC(normal_model, step_size=1e-3, num_steps=1000, adapt_step_size=False)
+    many = 2_000_000 if backend == "jax" else 3000
+    with CLUSTERS[cluster](monkeypatch) as executor:
+        # The workers begin before the clock does.
+        make(samples=1, warmup=0, chains=4, chain_method="parallel", executor=executor).run(DATA)
+        mcmc = make(kernel, many, 0, 3, chain_method="parallel", executor=executor, max_seconds=30.0)
+        with pytest.warns(PplWarning, match=r"the run reached max_seconds: \d+ of \d+ draws of 2 chain\(s\) were kept"):
+            mcmc.run(DATA)
+    assert 0 < draws_of(mcmc).shape[1] < many
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("cluster", CLUSTERS)
+def test_worker_of_a_cluster_that_dies_is_named(backend, monkeypatch, cluster):
+    kernel, everything = starts(chains=4)
+    dead = [index for index, chain in enumerate(everything) if chain[0] > 0.0]
+    alive = [index for index in range(4) if index not in dead]
+    monkeypatch.setenv("PPL_TEST_END", "exit")
+    with CLUSTERS[cluster](monkeypatch) as executor:
+        mcmc = make(kernel, samples=2, warmup=0, chains=4, chain_method="parallel", executor=executor)
+        with pytest.warns(PplWarning, match=rf"chain\(s\) {', '.join(map(str, dead))} failed, .* chain {dead[0]} gave .*Worker"):
+            mcmc.run(DATA)
+    numpy.testing.assert_allclose(draws_of(mcmc), everything[alive], rtol=1e-6)
 
 
 # --- costs ---
@@ -338,8 +424,9 @@ import ppl
 from ppl import infer, ops
 ppl.set_backend(sys.argv[1])
 ppl.set_default_dtype("float64")
-kernel = infer.HMC(log_density_fn=lambda x: -0.5 * ops.sum(x * x), dimension=1000, num_steps=1, step_size=0.05,
-                   adapt_step_size=False, adapt_mass_matrix=False)
+kind, options = {"HMC": (infer.HMC, {"num_steps": 1}), "NUTS": (infer.NUTS, {"max_tree_depth": 2})}[sys.argv[2]]
+kernel = kind(log_density_fn=lambda x: -0.5 * ops.sum(x * x), dimension=1000, step_size=0.05, adapt_step_size=False,
+              adapt_mass_matrix=False, **options)
 infer.MCMC(kernel, 600, 0, 4, progress_bar=False, seed=1).run()
 with open("/proc/self/statm") as file:
     before = int(file.read().split()[1]) * resource.getpagesize()
@@ -351,10 +438,11 @@ print(grown / size)
 
 
 @pytest.mark.nightly
-def test_memory_of_long_runs_is_that_of_the_draws(backend):
+@pytest.mark.parametrize("kernel", ["HMC", "NUTS"])
+def test_memory_of_long_runs_is_that_of_the_draws(backend, kernel):
     """The peak of the process, less what it held before the run."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    command = [sys.executable, "-c", MEMORY, backend]
+    command = [sys.executable, "-c", MEMORY, backend, kernel]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
     assert result.returncode == 0, result.stderr
     assert 0.8 < float(result.stdout) < 1.5

@@ -14,6 +14,7 @@ from ppl import handlers, infer, ops, runtime
 from ppl.errors import InferenceError
 from ppl.infer import posterior_file
 from ppl.infer.mcmc import MCMCMarginals
+from ppl.params import tensor_file
 
 EFFECTS = numpy.array([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0])
 RUNS = {}
@@ -185,6 +186,17 @@ def test_chains_of_traces(backend):
         infer.TracePosterior().run()
 
 
+def test_a_bag_without_weight_and_a_run_that_fails(backend):
+    weightless = Weighted().run(numpy.full(3, -numpy.inf))
+    with pytest.raises(InferenceError, match="none of the 3 traces has a weight above zero"):
+        weightless()
+    bag = Weighted().run(numpy.zeros(2))
+    with pytest.raises(IndexError):
+        bag.run(numpy.zeros(3), [0])
+    with pytest.raises(InferenceError, match="holds no traces"):
+        bag()
+
+
 def test_traces_hide_their_sites_from_outside(backend):
     outside = handlers.trace(lambda: Weighted().run(numpy.zeros(2))).get_trace()
     assert "x" not in outside.nodes
@@ -318,6 +330,8 @@ def _metadata(path):
 def _rewritten(path, change):
     metadata, arrays = _metadata(path)
     change(metadata, arrays)
+    if metadata.pop("sha256", None):
+        metadata["sha256"] = tensor_file.checksum(arrays, metadata)
     save_file(arrays, path, metadata=metadata)
 
 
@@ -351,7 +365,7 @@ SPOILED = {
     "foreign": (lambda path: path.write_bytes(b"PK\x03\x04 some other program's"), "not a readable posterior file"),
     "missing": (lambda path: path.unlink(), "there is no posterior file"),
     "directory": (lambda path: (path.unlink(), path.mkdir()), "not a readable posterior file"),
-    "newer": (lambda path: _rewritten(path, _newer), "newer than 1, the newest this version reads; try to update"),
+    "newer": (lambda path: _rewritten(path, _newer), "newer than 2, the newest this version reads; try to update"),
     "another format": (lambda path: _rewritten(path, _other_format), "its format is 'ppl.param_store'; expected"),
     "without header": (lambda path: _rewritten(path, lambda metadata, arrays: metadata.pop("header")), "header of .* is damaged"),
     "broken header": (lambda path: _rewritten(path, _header("{")), "header of .* is damaged"),
@@ -360,6 +374,7 @@ SPOILED = {
         lambda path: _rewritten(path, _header(json.dumps({"order": ["mean", "effect"], "layout": {"colour": 1}}))),
         "header of .* is damaged",
     ),
+    "without checksum": (lambda path: _rewritten(path, lambda metadata, arrays: metadata.pop("sha256")), "its checksum is not"),
     "lost site": (lambda path: _rewritten(path, _lose_a_site), "header of .* is damaged: 'mean'"),
     "unknown array": (lambda path: _rewritten(path, _unknown_array), "unknown array 'elsewhere/x'"),
     "lost order": (lambda path: _rewritten(path, _header(json.dumps({"order": ["mean"], "layout": {}}))), "name different sites"),
@@ -375,6 +390,34 @@ def test_a_spoiled_file_is_refused_whole(rng, tmp_path, how):
     spoil(path)
     with pytest.raises(InferenceError, match=message):
         infer.Posterior.load(path)
+
+
+def test_no_byte_of_a_file_can_change_unseen(tmp_path):
+    """Each byte in turn, one bit of it: only the spaces that fill up the header may differ."""
+    path, samples = tmp_path / "file", {"x": numpy.array([[1.0, 2.5]])}
+    infer.Posterior(samples, {"good": numpy.array([[True, False]])}).save(path)
+    content, unseen = path.read_bytes(), []
+    for place in range(len(content)):
+        path.write_bytes(content[:place] + bytes([content[place] ^ (1 << place % 8)]) + content[place + 1 :])
+        try:
+            loaded = infer.Posterior.load(path)
+        except InferenceError:
+            continue
+        unseen.append(content[place : place + 1])
+        numpy.testing.assert_array_equal(loaded._samples["x"], samples["x"])
+    assert set(unseen) <= {b" "}
+
+
+def test_a_file_of_the_first_schema_is_read(rng, tmp_path):
+    """It has no checksum."""
+    path, posterior = tmp_path / "file", posterior_of(rng)
+    posterior.save(path)
+    metadata, arrays = _metadata(path)
+    del metadata["sha256"]
+    save_file(arrays, path, metadata={**metadata, "schema": "1"})
+    loaded = infer.Posterior.load(path)
+    for name, draws in posterior._samples.items():
+        numpy.testing.assert_array_equal(loaded._samples[name], draws)
 
 
 def test_a_failed_save_leaves_the_old_file(rng, tmp_path, monkeypatch):

@@ -104,6 +104,10 @@ def test_bad_input(backend, rng):
         (lambda: Predictive(model, draws, num_samples=3), "num_samples=3 but the posterior samples hold 4"),
         (lambda: Predictive(model, draws, guide=model), "posterior_samples or a guide"),
         (lambda: Predictive(model, draws, return_sites=["z"])(), r"no site 'z' to return; expected some of \['weight'"),
+        (lambda: Predictive(model, draws, return_sites="size")(), r"no site 'size' to return"),
+        (lambda: Predictive(model, num_samples=2.5), r"received num_samples=2\.5"),
+        (lambda: Predictive(model, num_samples=True), "received num_samples=True"),
+        (lambda: Predictive(model, {"weight": numpy.zeros(0)}), r"hold no draws: their shape begins with \(0,\)"),
     ]:
         with pytest.raises(InferenceError, match=message):
             build()
@@ -117,6 +121,29 @@ def test_deterministic_sites_among_the_samples_are_computed_anew(backend, rng, p
     drawn = Predictive(model, samples, parallel=parallel)(ops.array(x))
     assert sorted(drawn) == ["mean", "y"]
     numpy.testing.assert_allclose(ops.to_numpy(drawn["mean"]), weights[:, None] * x, rtol=1e-12)
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_deterministic_sites_among_the_samples_are_kept_if_asked(backend, rng, parallel):
+    """What comes after them goes on from their values: here ten times what the model would compute."""
+
+    def regression(x):
+        weight = ppl.sample("weight", dist.Normal(0.0, 1.0))
+        slopes = ppl.sample("slopes", dist.Normal(ops.zeros(2), 1.0).to_event(1))
+        double = ppl.deterministic("double", 2.0 * slopes)
+        with ppl.plate("rows", 3):
+            mean = ppl.deterministic("mean", weight * x)
+            ppl.sample("y", dist.Normal(mean + ops.sum(double, axis=-1), 1e-4))
+
+    x = numpy.array([3.0, 1.0, -2.0])
+    samples = {"weight": rng.normal(size=9), "slopes": rng.normal(size=(9, 2))}
+    kept = {"double": 20.0 * samples["slopes"], "mean": 10.0 * samples["weight"][:, None] * x}
+    predictive = Predictive(regression, {**samples, **kept}, exclude_deterministic=False, parallel=parallel)
+    drawn = {name: ops.to_numpy(values) for name, values in predictive(ops.array(x)).items()}
+    assert sorted(drawn) == ["double", "mean", "y"]
+    for name, values in kept.items():
+        numpy.testing.assert_allclose(drawn[name], values, rtol=1e-12)
+    numpy.testing.assert_allclose(drawn["y"], kept["mean"] + kept["double"].sum(axis=1)[:, None], atol=6e-4)
 
 
 FAMILIES = {
@@ -152,15 +179,28 @@ def test_draws_are_independent_whether_the_backend_maps_the_model_or_not(backend
 
 
 @pytest.mark.backends("torch")
-def test_torch_maps_the_model_over_the_draws(backend):
+@pytest.mark.parametrize("family", [*FAMILIES, "MultivariateNormal"])
+def test_torch_maps_the_model_over_the_draws(backend, family):
+    """All draws but the first come from one run, and from a seed come again, in a scope and outside."""
+    build = FAMILIES[family][0] if family in FAMILIES else _vector
     runs = []
 
     def counted():
         runs.append(1)
-        ppl.sample("y", dist.Bernoulli(logits=ppl.sample("x", dist.Normal(0.0, 1.0))))
+        ppl.sample("y", build(ppl.sample("x", dist.Normal(0.0, 1.0))))
 
-    Predictive(counted, {"x": ops.zeros((500,))})()
-    assert len(runs) == 2
+    predictive, drawn = Predictive(counted, {"x": ops.full((500,), 1.5)}), []
+    for seed in (1, 1, 2):
+        ppl.set_rng_seed(seed)
+        drawn.append((predictive()["y"], predictive(rng_key=seed)["y"]))
+    assert len(runs) == 12
+    for first, again, other in zip(*drawn, strict=True):
+        numpy.testing.assert_array_equal(ops.to_numpy(first), ops.to_numpy(again))
+        assert (ops.to_numpy(first) != ops.to_numpy(other)).any()
+
+
+def _vector(x):
+    return dist.MultivariateNormal(x * ops.ones(2), covariance_matrix=ops.eye(2))
 
 
 # jax compiles the model, which then cannot branch on values.

@@ -300,6 +300,8 @@ def test_wrong_optimizer_and_loss(backend):
         SVI(normal_model, normal_guide, "adam", Trace_ELBO())
     with pytest.raises(InferenceError, match="the loss is an ELBO or a function"):
         SVI(normal_model, normal_guide, optim.Adam(lr=0.1), "elbo")
+    with pytest.raises(InferenceError, match=r"received the class Trace_ELBO; try loss=Trace_ELBO\(\)"):
+        SVI(normal_model, normal_guide, optim.Adam(lr=0.1), Trace_ELBO)
 
 
 def broken_model(data):

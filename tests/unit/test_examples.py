@@ -258,3 +258,52 @@ def test_bad_input_ends_the_process_with_one_line(tmp_path):
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "has no column 'z'" in done.stderr
+
+
+# The models fitted by SVI: whether their fits are right stands in tests/conformance/test_fits.py; here they run as a reader runs
+# them. The numbers matched belong to the data that each example generates.
+TABLES = {
+    "bayesian_regression": r"^slope 2 +-0\.800 +-0\.890 +0\.064 +(-?\d\.\d{3})",
+    "gaussian_mixture": r"^mean 1 +-3\.000 +(-?\d\.\d{3})",
+    "hierarchical": r"^group 1 +18 +1\.139 +(-?\d\.\d{3})",
+    "vae": r"^true distribution +-7\.353 +(-?\d\.\d{3})",
+}
+
+
+def prints_its_table(name, backend):
+    absent = {"numpy": ["torch", "jax"], "torch": ["jax"], "jax": ["torch"]}
+    done = run(f"{name}.py", "--backend", backend, "--steps", 20, "--no-progress", blocked=absent[backend])
+    assert done.returncode == 0, done.stderr
+    assert f"backend {backend}" in done.stdout
+    assert re.search(r"\d+\.\d s from start to end", done.stdout)
+    return re.search(TABLES[name], done.stdout, flags=re.MULTILINE) is not None
+
+
+@pytest.mark.backends("numpy")
+def test_a_fitted_example(backend):
+    assert prints_its_table("hierarchical", backend)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", TABLES)
+def test_fitted_examples_on_each_backend(backend, name):
+    assert prints_its_table(name, backend)
+
+
+@pytest.mark.parametrize(
+    ("name", "argument", "sentence"),
+    [
+        ("bayesian_regression", ["--rows", "3"], "--rows must be at least 10, got 3"),
+        ("hierarchical", ["--groups", "2"], "--groups must be at least 3 to tell their spread, got 2"),
+        ("gaussian_mixture", ["--rows", "10"], "--rows must be at least 50 to tell three components apart, got 10"),
+        ("vae", ["--images", "1"], "--images must be at least 10, got 1"),
+        ("vae", ["--steps", "0"], "--steps must be at least 1, got 0"),
+        ("hierarchical", ["--backend", "numpi"], "unknown backend 'numpi'"),
+    ],
+)
+def test_a_fitted_example_refuses(name, argument, sentence, monkeypatch, capsys):
+    example = load(f"{name}.py")
+    monkeypatch.setattr(sys, "argv", [name, *argument])
+    with pytest.raises((SystemExit, example.PplError)) as stopped:
+        example.main()
+    assert sentence in str(stopped.value) + capsys.readouterr().err

@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
-from types import SimpleNamespace
+from dataclasses import dataclass
 
 import numpy
 import pytest
@@ -18,8 +18,18 @@ from ppl.infer.mcmc.driver import Pace, Record, Stop, _thinned
 from ppl.infer.mcmc.parallel import run_chains
 
 
+@dataclass(frozen=True)
+class Chain:
+    """What of a task is looked at before it is run."""
+
+    index: int
+    flag: str = ""
+    deadline: float | None = None
+    attempt: int = 0
+
+
 def tasks(count, flag=""):
-    return [SimpleNamespace(index=index, flag=flag) for index in range(count)]
+    return [Chain(index, flag) for index in range(count)]
 
 
 class Scripted(Executor):
@@ -51,6 +61,41 @@ def test_outcomes_come_with_their_chains_and_failures_are_named():
     assert gather(executor, 5) == ({0: "first", 2: "third", 4: "fifth"}, [(1, ValueError), (3, BrokenExecutor)])
 
 
+class Worker(Executor):
+    """Remembers tasks as dask does; a chain that ends it takes along those that were sent before it was known to be dead."""
+
+    def __init__(self, *deadly):
+        self.deadly, self.sent, self.known = deadly, [], {}
+
+    def submit(self, function, task):
+        self.sent.append(task)
+        future, several = Future(), len(self.sent) <= 3
+        dies = several or task.index in self.deadly
+        self.known.setdefault(task, RuntimeError("the worker died") if dies else f"chain {task.index}")
+        answer = self.known[task]
+        (future.set_exception if isinstance(answer, Exception) else future.set_result)(answer)
+        return future
+
+
+def test_chains_that_were_lost_with_another_are_run_again():
+    worker = Worker(1)
+    assert gather(worker, 3) == ({0: "chain 0", 2: "chain 2"}, [(1, RuntimeError)])
+    assert [task.index for task in worker.sent] == [0, 1, 2, 0, 1, 2]
+
+
+def test_chains_that_raised_are_not_run_again(monkeypatch):
+    sent = []
+
+    def run(task, stop):
+        sent.append(task.index)
+        raise ValueError(f"no {task.index}")
+
+    monkeypatch.setattr(parallel, "_run", run)
+    with ThreadPoolExecutor(1) as threads:
+        assert gather(threads, 2) == ({}, [(0, ValueError), (1, ValueError)])
+    assert sent == [0, 1]
+
+
 def test_stop_cancels_what_has_not_begun_and_raises_the_flag_for_what_has(tmp_path, monkeypatch):
     flag, began = tmp_path / "stop", threading.Event()
 
@@ -73,6 +118,47 @@ def test_stop_cancels_what_has_not_begun_and_raises_the_flag_for_what_has(tmp_pa
         failures = run_chains(tasks(3, str(flag)), threads, stop, lambda task, outcome: found.update({task.index: outcome}))
     assert (found, failures, stop.reason) == ({0: "stopped 0"}, [], "was interrupted")
     assert signal.getsignal(signal.SIGINT) is before
+
+
+class Cluster(Executor):
+    """Its futures can be cancelled while their tasks run, as those of dask and of ray: the outcome is lost then."""
+
+    def submit(self, function, task):
+        future = Future()
+
+        def work():
+            outcome = parallel.run_chain(task)
+            if not future.cancelled():
+                future.set_result(outcome)
+
+        threading.Thread(target=work, daemon=True).start()
+        return future
+
+
+@pytest.mark.parametrize(("obeys", "patience"), [(True, 10.0), (False, 0.0)])
+def test_chains_of_a_cluster_end_by_themselves_or_are_given_up(tmp_path, monkeypatch, obeys, patience):
+    """Workers on other machines cannot see the flag; nobody waits for them for ever."""
+    flag, over = tmp_path / "stop", threading.Event()
+
+    def run_chain(task):
+        while not (flag.exists() if obeys else over.is_set()):
+            time.sleep(0.01)
+        return f"stopped {task.index}"
+
+    monkeypatch.setattr(parallel, "run_chain", run_chain)
+    monkeypatch.setattr(parallel, "PATIENCE_SECONDS", patience)
+    stop, found = Stop(), {}
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+    failures = run_chains(tasks(2, str(flag)), Cluster(), stop, lambda task, outcome: found.update({task.index: outcome}))
+    over.set()
+    assert found == ({0: "stopped 0", 1: "stopped 1"} if obeys else {})
+    assert (failures, stop.reason) == ([], "was interrupted")
+
+
+def test_chain_whose_turn_comes_too_late_is_not_begun():
+    """A task with nothing but the deadline would fail if it were."""
+    outcome = parallel.run_chain(Chain(0, deadline=time.time() - 1.0))
+    assert outcome == ({}, {}, 0, 0, "reached max_seconds")
 
 
 def test_stop_names_its_reason(tmp_path):
