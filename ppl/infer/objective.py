@@ -117,8 +117,7 @@ class Objective:
         if isinstance(loss, type) or (not hasattr(loss, "estimate") and not callable(loss)):
             received = f"the class {loss.__name__}" if isinstance(loss, type) else type(loss).__name__
             raise InferenceError(
-                f"the loss is an ELBO or a function of (model, guide, *args), received {received}; "
-                "try loss=Trace_ELBO()"
+                f"the loss is an ELBO or a function of (model, guide, *args), received {received}; try loss=Trace_ELBO()"
             )
         self.model = model
         self.guide = guide
