@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from math import isfinite
-from typing import Any
+from typing import Any, Protocol
 
 from ppl import handlers, ops, registry, tree
 from ppl.errors import InferenceError, PplError, PplWarning
@@ -16,7 +16,7 @@ from ppl.infer.latents import LatentSite, is_latent, refuse_discrete, split_vect
 from ppl.ops import autodiff, compile
 from ppl.primitives.validation import is_validation_enabled, validation_enabled
 from ppl.transforms import biject_to
-from ppl.typing import Model
+from ppl.typing import Message, Model
 
 
 class ModelArguments:
@@ -54,11 +54,29 @@ def as_data(value: Any) -> Any:
     return ops.astype(array, ops.default_dtype()) if ops.is_floating(array) else array
 
 
+class Elimination(Protocol):
+    """What sums discrete latent sites out of a model's density, the hook of :class:`Potential` for them."""
+
+    def covers(self, site: Message) -> bool:
+        """Return whether it sums out this latent site of finite support."""
+
+    def around(self, model: Model, max_plate_nesting: int | None) -> Model:
+        """Return ``model`` such that the covered sites take all their values.
+
+        :param max_plate_nesting: how many batch dimensions plates use, ``None`` to find out.
+        """
+
+    def log_density(self, trace: Any) -> Any:
+        """Return the log density of a run of the model under :meth:`around`, the covered sites summed out: a scalar."""
+
+
 class Potential:
     """The log density of a model's latent sites, given its observations, on unconstrained space.
 
     :param model: a callable with primitives.
     :param arguments: its arguments.
+    :param elimination: what sums out discrete sites; without one they are refused.
+    :param max_plate_nesting: how many batch dimensions plates use, for ``elimination``.
     :raises InferenceError: if the model has no latent site, a discrete one, or a subsampled plate.
 
     ``log_density(vector, data)`` is pure: ``vector`` has shape ``(size,)`` and ``data`` is ``arguments.arrays`` or arrays of
@@ -66,11 +84,20 @@ class Potential:
     sites.
     """
 
-    def __init__(self, model: Model, arguments: ModelArguments) -> None:
+    def __init__(
+        self,
+        model: Model,
+        arguments: ModelArguments,
+        elimination: Elimination | None = None,
+        max_plate_nesting: int | None = None,
+    ) -> None:
         self.model = model
         self.arguments = arguments
+        self.elimination = elimination
+        self.max_plate_nesting = max_plate_nesting
         self.backend = registry.active()
         self.sites: list[LatentSite] = []
+        self.eliminated: list[str] = []
         self.deterministic: list[str] = []
         self._all_inside: Callable[..., Any] | None = None
         self._discover()
@@ -94,6 +121,7 @@ class Potential:
             offset = 0
             found.clear()
             self.deterministic.clear()
+            self.eliminated.clear()
             for name, site in trace.nodes.items():
                 infer = site.get("infer") or {}
                 if infer.get("_deterministic"):
@@ -102,6 +130,9 @@ class Potential:
                     _refuse_subsampling(name)
                 elif is_latent(site):
                     support = site["fn"].support
+                    if self.elimination is not None and support.is_discrete and self.elimination.covers(site):
+                        self.eliminated.append(name)
+                        continue
                     refuse_discrete(name, support)
                     shape = ops.shape(site["value"])
                     place = LatentSite(name, shape, tuple(biject_to(support).inverse_shape(shape)), offset)
@@ -132,12 +163,16 @@ class Potential:
             return value
 
         args, kwargs = self.arguments.rebuild(data)
-        trace = handlers.trace(handlers.substitute(self.model, substitute_fn=value_of)).get_trace(*args, **kwargs)
-        return trace, total
+        model: Model = handlers.substitute(self.model, substitute_fn=value_of)
+        if self.elimination is not None and self.eliminated:
+            model = self.elimination.around(model, self.max_plate_nesting)
+        return handlers.trace(model).get_trace(*args, **kwargs), total
 
     def log_density(self, vector: Any, data: Sequence[Any]) -> Any:
         """Return the joint log density of latent and observed sites, Jacobian included: a scalar."""
         trace, log_det = self._run(vector, data)
+        if self.elimination is not None and self.eliminated:
+            return self.elimination.log_density(trace) + log_det
         return trace.log_prob_sum() + log_det
 
     def constrain(self, vector: Any, data: Sequence[Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import scipy.stats
 import ppl
 from ppl import distributions as dist
 from ppl import handlers, infer, ops
+from ppl.errors import InferenceError
 from ppl.infer.latents import LatentSpace
 from ppl.infer.mcmc.integrators import Phase, leapfrog
 from ppl.infer.mcmc.metrics import Dense, Diagonal
@@ -31,6 +32,41 @@ def by_hand(vector, y):
     scale, p, x = math.exp(vector[0]), 1 / (1 + math.exp(-vector[1])), vector[2:]
     prior = scipy.stats.halfcauchy(scale=2).logpdf(scale) + vector[0] + scipy.stats.beta(2, 3).logpdf(p) + math.log(p * (1 - p))
     return prior + scipy.stats.norm(p, scale).logpdf(x).sum() + scipy.stats.norm(x, 0.5).logpdf(y).sum()
+
+
+class OneSite:
+    """Sums out the only discrete site of a model without plates."""
+
+    def covers(self, site):
+        return site["name"] == "side"
+
+    def around(self, model, max_plate_nesting):
+        return handlers.enum(model, first_available_dim=-1 - max_plate_nesting)
+
+    def log_density(self, trace):
+        trace.compute_log_prob()
+        return ops.logsumexp(sum(trace.nodes[name]["log_prob"] for name in ("loc", "side", "y")), axis=0)
+
+
+def two_sides():
+    loc = ppl.sample("loc", dist.Normal(0.0, 2.0))
+    side = ppl.sample("side", dist.Categorical(ops.array([0.3, 0.7])), infer={"enumerate": "parallel"})
+    ppl.sample("y", dist.Normal(loc * ops.array([1.0, -1.0])[side], 0.5), obs=1.5)
+
+
+def test_discrete_sites_are_summed_out_by_a_hook(backend, monkeypatch):
+    potential = Potential(two_sides, ModelArguments((), {}), OneSite(), max_plate_nesting=0)
+    assert (potential.names, potential.eliminated) == (["loc"], ["side"])
+    for loc in (-1.0, 0.4, 2.0):
+        sides = 0.3 * scipy.stats.norm(loc, 0.5).pdf(1.5) + 0.7 * scipy.stats.norm(-loc, 0.5).pdf(1.5)
+        expected = scipy.stats.norm(0, 2).logpdf(loc) + math.log(sides)
+        assert float(potential.log_density(ops.array([loc]), [])) == pytest.approx(expected, abs=1e-10)
+    monkeypatch.setattr(infer.NUTS, "elimination", OneSite())
+    bound = infer.NUTS(two_sides, max_plate_nesting=0).potential(ModelArguments((), {}))
+    assert float(bound.log_density(ops.array([2.0]), [])) == pytest.approx(expected, abs=1e-10)
+    monkeypatch.undo()
+    with pytest.raises(InferenceError, match="'side' is discrete"):
+        infer.NUTS(two_sides).potential(ModelArguments((), {}))
 
 
 def test_log_density_and_gradient(backend, rng):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from ppl import handlers, ops
 from ppl.errors import InferenceError
@@ -20,7 +20,7 @@ from ppl.infer.mcmc.metrics import Dense, Diagonal, Metric, automatic
 from ppl.infer.mcmc.spelling import resolve
 from ppl.infer.mcmc.state import Transition
 from ppl.infer.mcmc.warm_start import WarmStart
-from ppl.infer.potential import FunctionPotential, ModelArguments, Potential
+from ppl.infer.potential import Elimination, FunctionPotential, ModelArguments, Potential
 from ppl.typing import Model
 
 MASS_ESTIMATES = ("gradients", "draws")
@@ -54,6 +54,9 @@ class Kernel(ABC):
 
     ``jit_compile``, ``jit_options`` and ``ignore_jit_warnings`` are accepted and have no effect: what repeats is always compiled.
     """
+
+    elimination: ClassVar[Elimination | None] = None
+    """What sums discrete latent sites out of a model; ``None`` refuses them."""
 
     def __init__(
         self,
@@ -125,7 +128,7 @@ class Kernel(ABC):
         if self.potential_fn is not None:
             return EnergyPotential(self.potential_fn, self.initial_params, arguments)
         model = handlers.reparam(self.model, config=self._strategies) if self._strategies else self.model
-        return Potential(model, arguments)
+        return Potential(model, arguments, self.elimination, self.max_plate_nesting)
 
     def bind(self, potential: Any) -> Kernel:
         """Return the kernel for one target: a copy whose metric is chosen for its size and the places of its sites.
