@@ -20,6 +20,7 @@ INVERSE_MASSES = {
 }
 # At most 63 leapfrog steps, so that both a turn and the limit end trajectories.
 MAX_TREE_DEPTH = 6
+EVERYWHERE = {"within", "between"}
 
 
 def potential(position):
@@ -77,16 +78,22 @@ class Trajectory:
 
     The tree doubles forwards or backwards (Hoffman and Gelman 2014, alg. 3), states are chosen by their weights, uniformly within
     a doubling and biased to the newer half between doublings, and a span turns where an end's velocity points against its summed
-    momenta (Betancourt 2017, app. A.3 and A.4), the ends counted half.
+    momenta (Betancourt 2017, app. A.3 and A.4), the ends counted half. Where two halves meet three spans must not turn: the
+    whole, the first half with the first leaf of the second, the second with the last leaf of the first (Stan, since 2019).
 
     :param forward: which way each doubling goes.
     :param leaf_log_uniforms: for each leaf in the order of the doublings.
     :param doubling_log_uniforms: for the end of each doubling.
     :param log_slice: logarithm of the share of the initial density that a state must have to count, and then all count alike
         (Hoffman and Gelman 2014, sec. 3.1); ``None``: states weigh as their density.
+    :param across: where the two shorter spans are asked about: ``"within"`` doublings, ``"between"`` old and new half.
     """
 
-    def __init__(self, position, momentum, inverse_mass, step_size, forward, leaf_log_uniforms, doubling_log_uniforms, log_slice):
+    def __init__(
+        self, position, momentum, inverse_mass, step_size, forward, leaf_log_uniforms, doubling_log_uniforms, log_slice,
+        across=EVERYWHERE,
+    ):  # fmt: skip
+        self.across = across
         self.inverse_mass = numpy.diag(inverse_mass) if inverse_mass.ndim == 1 else inverse_mass
         self.step_size = step_size
         self.initial_energy = potential(position)[0] + self.kinetic(momentum)
@@ -100,12 +107,15 @@ class Trajectory:
             built = self.build(ends[onward], depth, 1.0 if onward else -1.0)
             if built is None:
                 break
-            _, ends[onward], sum_of_new = built
+            new_first, new_last, sum_of_new = built
+            near, far = ends[onward][1], ends[not onward][1]
+            ends[onward] = new_last
             if doubling_log_uniforms[depth] < self.proposal_weight - log_weight:
                 chosen = self.proposal
             log_weight = numpy.logaddexp(log_weight, self.proposal_weight)
+            spans = [(far, new_first[1], momentum_sum + new_first[1]), (near, new_last[1], near + sum_of_new)]
             momentum_sum = momentum_sum + sum_of_new
-            if self.turns(ends[False][1], ends[True][1], momentum_sum):
+            if self.turns(far, new_last[1], momentum_sum) or ("between" in across and any(self.turns(*span) for span in spans)):
                 break
         self.position = chosen
 
@@ -116,16 +126,24 @@ class Trajectory:
         direction = self.inverse_mass @ (total - 0.5 * (first + last))
         return first @ direction <= 0.0 or last @ direction <= 0.0
 
-    def build(self, start, depth, sign):
-        """Return first and last point and summed momentum of ``2**depth`` leaves after ``start``; ``None`` if they must end."""
+    def build(self, start, depth, sign, before=None):
+        """Return first and last point and summed momentum of ``2**depth`` leaves after ``start``; ``None`` if they must end.
+
+        :param before: first momentum and summed momenta of the half before: the leaf after it decides one of the spans.
+        """
         if depth == 0:
-            return self.leaf(start, sign)
-        near = self.build(start, depth - 1, sign)
-        far = self.build(near[1], depth - 1, sign) if near else None
+            built = self.leaf(start, sign)
+            if built and before and "within" in self.across and self.turns(before[0], built[2], before[1] + built[2]):
+                return None
+            return built
+        near = self.build(start, depth - 1, sign, before)
+        far = self.build(near[1], depth - 1, sign, (near[0][1], near[2])) if near else None
         if far is None:
             return None
-        total = near[2] + far[2]
-        return None if self.turns(near[0][1], far[1][1], total) else (near[0], far[1], total)
+        total, middle = near[2] + far[2], near[1][1]
+        turned = self.turns(near[0][1], far[1][1], total)
+        turned = turned or ("within" in self.across and self.turns(middle, far[1][1], middle + far[2]))
+        return None if turned else (near[0], far[1], total)
 
     def leaf(self, start, sign):
         position, momentum = start
@@ -167,15 +185,16 @@ def randomness(seed, metric, mass, num_chains):
 @pytest.mark.parametrize(
     ("name", "step_size", "multinomial"),
     [
-        ("diagonal", 0.25, True),
+        ("diagonal", 0.7, True),
         ("dense", 0.4, False),
+        pytest.param("diagonal", 0.25, True, marks=pytest.mark.nightly),
         pytest.param("diagonal", 0.03, False, marks=pytest.mark.nightly),
         pytest.param("dense", 1.2, True, marks=pytest.mark.nightly),
         pytest.param("diagonal", 0.9, False, marks=pytest.mark.nightly),
     ],
 )
 def test_iterative_tree_equals_the_recursive_one(backend, rng, seed, name, step_size, multinomial):
-    num_chains = 20
+    num_chains = 150
     kernel = infer.NUTS(
         log_density_fn=lambda x: 0.0,
         dimension=DIMENSION,
@@ -191,10 +210,10 @@ def test_iterative_tree_equals_the_recursive_one(backend, rng, seed, name, step_
 
     momenta, forward, leaf_numbers, doubling_numbers, log_slices = randomness(seed, metric, mass, num_chains)
 
-    def recursive(leaf_numbers):
+    def recursive(leaf_numbers, across=EVERYWHERE):
         slices = [None] * num_chains if multinomial else log_slices
         chains = zip(positions, momenta, forward.T, leaf_numbers.T, doubling_numbers.T, slices, strict=True)
-        return [Trajectory(q, p, INVERSE_MASSES[name], step_size, *numbers) for q, p, *numbers in chains]
+        return [Trajectory(q, p, INVERSE_MASSES[name], step_size, *numbers, across) for q, p, *numbers in chains]
 
     trees = recursive(leaf_numbers)
     assert to_host(info.num_leapfrog_steps).tolist() == [tree.num_leaves for tree in trees]
@@ -203,6 +222,37 @@ def test_iterative_tree_equals_the_recursive_one(backend, rng, seed, name, step_
     assert to_host(info.divergent).tolist() == [bool(tree.divergent) for tree in trees]
     others = recursive(numpy.roll(leaf_numbers, 1, axis=0))
     assert any((tree.position != other.position).any() for tree, other in zip(trees, others, strict=True)), "the control"
+    if (name, step_size) == ("diagonal", 0.7):
+        others = recursive(leaf_numbers, across=set())
+        assert [tree.num_leaves for tree in others] != [tree.num_leaves for tree in trees], "the control of the shorter spans"
+
+
+def test_a_trajectory_that_comes_round_ends(backend, seed):
+    r"""On a standard normal of many dimensions all trajectories turn after half a period, :math:`\pi`.
+
+    The 15 leapfrog steps of four doublings span :math:`6.3 > 2 \pi`, and from end to end no turn is to be seen.
+    """
+    kernel = infer.NUTS(log_density_fn=lambda x: 0.0, dimension=200, full_mass=False, max_tree_depth=6)
+    key_start, key_run = random.split(random.key(seed))
+    position = random.normal(key_start, (100, 200))
+    start = ChainState(position, 0.5 * ops.sum(position**2, axis=1), position)
+    tuning, mass = Tuning(ops.array(0.42), ops.array(0.42)), Diagonal().from_inverse(ops.ones(200))
+    transition = kernel.transition(lambda x, data: (0.5 * ops.sum(x**2, axis=1), x), 0)
+    _, info = transition(key_run, start, tuning, mass, [])
+    assert set(to_host(info.num_leapfrog_steps).tolist()) <= {7, 15}
+
+
+@pytest.mark.parametrize("left_out", ["within", "between"])
+def test_shorter_spans_end_some_trees_of_the_comparison(rng, left_out):
+    """The control: the trajectories above would be others without the spans across halves, in doublings or between them."""
+    different = 0
+    for _ in range(400):
+        leaves, doublings = numpy.log(rng.uniform(size=(2, 2**MAX_TREE_DEPTH)))
+        forward, start = rng.uniform(size=MAX_TREE_DEPTH) < 0.5, (0.7 * rng.normal(size=3), rng.normal(size=3))
+        setting = (INVERSE_MASSES["diagonal"], 0.7, forward, leaves, doublings, None)
+        trees = [Trajectory(*start, *setting, across) for across in (EVERYWHERE, EVERYWHERE - {left_out})]
+        different += trees[0].num_leaves != trees[1].num_leaves
+    assert different >= 3
 
 
 def test_trees_of_the_comparison_end_for_every_reason(rng):

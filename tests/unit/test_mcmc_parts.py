@@ -27,6 +27,21 @@ def test_checkpoints_close_every_aligned_subtree_once(depth):
     assert max(last) < max(depth, 1)
 
 
+@pytest.mark.parametrize("depth", range(1, 9))
+def test_spans_across_halves_end_at_every_node_once(depth):
+    """Brute force: with first, middle and last leaf of each node, from first to middle and from the leaf before it to last."""
+    begins, ended = {}, []
+    for leaf, (place, first, last) in enumerate(termination.places(depth + 1)):
+        ended += [(begins[number], leaf) for number in range(first, last + 1) if number >= 0]
+        begins[2 * place], begins[2 * place + 1] = leaf - 1, leaf
+    nodes = [
+        (k * 2**j, k * 2**j + 2 ** (j - 1), (k + 1) * 2**j - 1) for j in range(1, depth + 1) for k in range(2 ** (depth - j))
+    ]
+    # Of two leaves all three spans are one.
+    expected = {span for a, b, c in nodes for span in ((a, c), (a, b), (b - 1, c))}
+    assert sorted(ended) == sorted(expected)
+
+
 def test_windows_of_a_thousand_are_stans():
     assert [w.end - w.start for w in windows.schedule(1000)] == [75, 25, 50, 100, 200, 500, 50]
     assert [w.slow for w in windows.schedule(1000)] == [False, True, True, True, True, True, False]

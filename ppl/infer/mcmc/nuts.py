@@ -37,7 +37,6 @@ def make_step(
     """
     table = termination.places(max_tree_depth)
     traced = ops.array(table, dtype="int64")
-    num_checkpoints = termination.count(max_tree_depth)
     leaf_of_arrays = compiled(_flat_leaf(trajectory.make_leaf(energy_and_gradient, metric, multinomial)), 8)
     start_of_arrays = compiled(_flat_start(metric), 1)
     close_of_arrays = compiled(_flat_close(metric), 3, leaf_of_arrays)
@@ -64,11 +63,8 @@ def make_step(
             arrays = leaf_of_arrays(*subtree[:3], *course, place(number), block[total % LEAVES_A_BLOCK], *mass, *data)
             return Subtree(*arrays), number + 1, key, block
 
-        subtree = subtree._replace(checkpoints=ops.zeros(checkpoint_shape(subtree), dtype=ops.dtype_name(subtree.points)))
+        subtree = subtree._replace(checkpoints=termination.no_checkpoints(max_tree_depth, subtree.points))
         return control.while_loop(unfinished, add_leaf, (subtree, 0, key, block))
-
-    def checkpoint_shape(subtree: Subtree) -> tuple[int, ...]:
-        return num_checkpoints + 1, 3, *ops.shape(subtree.points)[1:]
 
     def refill(key: Any, block: Any) -> tuple[Any, Any]:
         key, key_block = random.split(key)
@@ -91,7 +87,7 @@ def make_step(
         def double(carry: Doubling) -> Doubling:
             tree, subtree, course, depth, key, block = carry
             subtree, _, key, block = grow(subtree, depth, course, key, block, mass, data)
-            arrays = close_of_arrays(*tree, *subtree[:2], *course, *mass, merges[depth], rights[depth + 1])
+            arrays = close_of_arrays(*tree, *subtree[:3], *course, *mass, merges[depth], rights[depth + 1])
             return *_structured(arrays), depth + 1, key, block
 
         arrays = start_of_arrays(*state, momentum, tuning.step_size, *mass, merges[-1], rights[0])
@@ -125,9 +121,9 @@ def _flat_start(metric: Metric) -> Callable[..., tuple[Any, ...]]:
 
 
 def _flat_close(metric: Metric) -> Callable[..., tuple[Any, ...]]:
-    def close_of_arrays(points: Any, numbers: Any, new_points: Any, new_numbers: Any, course: Any, *rest: Any) -> Any:
-        inverse, factor, log_uniform, going_right = rest
-        tree, subtree = Tree(points, numbers), Subtree(new_points, new_numbers, None, None)
+    def close_of_arrays(points: Any, numbers: Any, new_points: Any, new_numbers: Any, *rest: Any) -> Any:
+        checkpoints, course, inverse, factor, log_uniform, going_right = rest
+        tree, subtree = Tree(points, numbers), Subtree(new_points, new_numbers, checkpoints, None)
         mass = Mass(inverse, factor)
         return _arrays(*trajectory.close(metric, tree, subtree, Course(course), mass, log_uniform, going_right))
 

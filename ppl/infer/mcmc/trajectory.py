@@ -26,8 +26,8 @@ class Subtree(NamedTuple):
 
     ``points (6, C, D)``: position, momentum and gradient at the newest leaf, position and gradient of the leaf chosen so far, sum
     of the momenta; ``numbers (6, C)``: potential energy of the chosen leaf, log of the summed weights, sum of acceptance
-    probabilities, number of leapfrog steps, whether it turned, whether it diverged (0 or 1); ``checkpoints (K + 1, 3, C, D)`` of
-    :mod:`ppl.infer.mcmc.termination`; ``growing ()``: whether any chain goes on.
+    probabilities, number of leapfrog steps, whether it turned, whether it diverged (0 or 1); ``checkpoints``: see
+    :func:`ppl.infer.mcmc.termination.no_checkpoints`; ``growing ()``: whether any chain goes on.
     """
 
     points: Any
@@ -103,8 +103,7 @@ def make_leaf(energy_and_gradient: Callable[..., Any], metric: Metric, multinomi
         log_weight = ops.logaddexp(log_weight, weight)
         chosen = log_uniform < weight - log_weight
         momentum_sum = subtree.points[5] + phase.momentum
-        turned = termination.closed_nodes_turn(subtree.checkpoints, place, phase.momentum, velocity, momentum_sum)
-        checkpoints = termination.keep(subtree.checkpoints, place, phase.momentum, velocity, momentum_sum)
+        turned, checkpoints = termination.visit(subtree.checkpoints, place, phase.momentum, velocity, momentum_sum)
         turning = ops.maximum(turning, ops.astype(turned, turning.dtype))
         divergent = ops.maximum(divergent, running * ops.astype(change > MAX_ENERGY_CHANGE, turning.dtype))
         proposal = ops.where(chosen[:, None], ops.stack([phase.position, phase.gradient]), subtree.points[3:5])
@@ -140,12 +139,11 @@ def close(
     old_energy, log_weight, _, _, _, diverged = (tree.numbers[row] for row in range(6))
     grown = active > ops.maximum(turning, divergent)
     gain = new_weight - log_weight
-    chosen = grown & (log_uniform < gain)
-    replaced = ops.stack([grown & (step < 0.0), grown & (step > 0.0), chosen, grown])[ops.array(REPLACED)]
+    chosen, right = grown & (log_uniform < gain), step > 0.0
+    replaced = ops.stack([grown & ~right, grown & right, chosen, grown])[ops.array(REPLACED)]
     candidates = [subtree.points[:3], subtree.points[:3], subtree.points[3:5], tree.points[8:] + subtree.points[5:]]
     points = ops.where(replaced[..., None], ops.concat(candidates, axis=0), tree.points)
-    ends = points[1:5:3]
-    growing = grown & ~termination.turn(ends, metric.velocity(mass, ends), points[8])
+    growing = grown & ~_turns(metric, tree, subtree, mass, right)
     numbers = ops.stack([
         ops.where(chosen, energy, old_energy),
         ops.where(grown, log_weight + ops.softplus(gain), log_weight),
@@ -156,3 +154,18 @@ def close(
     ])  # fmt: skip
     tree = Tree(points, numbers)
     return tree, *_open(tree, course, going_right)
+
+
+def _turns(metric: Metric, tree: Tree, subtree: Subtree, mass: Mass, on_right: Any) -> Any:
+    """Return whether a trajectory turns that consists of this tree and its new half.
+
+    It is asked of the whole, of the tree with the new half's first leaf and of the new half with the tree's leaf next to it.
+
+    :param on_right: of each chain, whether the new half is the right one.
+    """
+    left, right, on_right = tree.points[1], tree.points[4], on_right[:, None]
+    far, near = ops.where(on_right, left, right), ops.where(on_right, right, left)
+    first, newest = termination.first_momentum(subtree.checkpoints), subtree.points[1]
+    old_sum, new_sum = tree.points[8], subtree.points[5]
+    ends = ops.reshape(ops.stack([far, newest, far, first, near, newest]), (3, 2, *ops.shape(far)))
+    return termination.turn(ends, metric.velocity(mass, ends), ops.stack([old_sum + new_sum, old_sum + first, new_sum + near]))
