@@ -326,6 +326,7 @@ def test_what_is_written_grows_with_the_draws_and_no_faster(backend, tmp_path, m
 
     monkeypatch.setattr(tensor_file, "write_whole", write_whole)
     monkeypatch.setattr(driver, "LARGEST_CHUNK", 10)
+    monkeypatch.setattr(driver, "CHUNK_SECONDS", 1e6)
     make(tmp_path / "run", samples=200, warmup=0, checkpoint_seconds=0.0).run(COVARIATES, OUTCOMES)
     assert len(sizes) == 21
     assert max(sizes) < 1.1 * min(sizes)

@@ -32,7 +32,7 @@ def assert_moments(draws, mean, variance):
     assert z_score(values, variance, lambda x: (x - mean) ** 2) < MAX_Z
 
 
-def run(kernel, *args, samples=1000, warmup=400, chains=4, **kwargs):
+def run(kernel, *args, samples=700, warmup=300, chains=4, **kwargs):
     mcmc = infer.MCMC(kernel, num_samples=samples, warmup_steps=warmup, num_chains=chains, progress_bar=False, seed=3)
     return mcmc.run(*args, **kwargs)
 
@@ -53,7 +53,7 @@ def normal_posterior(y):
 def test_conjugate_normal(backend, rng, make):
     y = rng.normal(2.0, 3.0, size=7)
     mean, variance = normal_posterior(y)
-    draws = run(make(normal_model), y).get_samples(group_by_chain=True)["mu"]
+    draws = run(make(normal_model), y, samples=1000).get_samples(group_by_chain=True)["mu"]
     assert_moments(draws, mean, variance)
     assert z_score(draws, mean + 0.5 * math.sqrt(variance)) > MAX_Z
 
@@ -109,7 +109,7 @@ def test_correlated_normal(backend, full_mass):
     def model():
         ppl.sample("x", dist.MultivariateNormal(ops.zeros(3), covariance_matrix=ops.array(covariance)))
 
-    mcmc = run(infer.NUTS(model, full_mass=full_mass), samples=2000)
+    mcmc = run(infer.NUTS(model, full_mass=full_mass), samples=1000)
     draws = numpy.asarray(mcmc.get_samples(group_by_chain=True)["x"])
     for index in range(3):
         assert_moments(draws[..., index], 0.0, covariance[index, index])
@@ -291,7 +291,7 @@ def test_points_without_a_cholesky_factor_are_refused_and_the_run_goes_on(backen
     shape = (y**2).sum() - 2 * grid * (y[:, 0] * y[:, 1]).sum()
     log_density = -(grid**2) / 2 - 1.5 * numpy.log(1 - grid**2) - shape / (2 * (1 - grid**2))
     weights = numpy.exp(log_density - log_density.max())
-    draws = numpy.asarray(run(infer.NUTS(model), y).get_samples(group_by_chain=True)["r"], dtype="float64")
+    draws = numpy.asarray(run(infer.NUTS(model), y, samples=400).get_samples(group_by_chain=True)["r"], dtype="float64")
     assert (numpy.abs(draws) < 1).all()
     mean = (weights * grid).sum() / weights.sum()
     assert z_score(draws, mean) < MAX_Z

@@ -191,6 +191,7 @@ def test_picture_of_the_losses(backend, rng, monkeypatch):
     numpy.testing.assert_array_equal(losses, result.losses)
     numpy.testing.assert_allclose(means, [result.losses[start : start + 4].mean() for start in range(7)], rtol=1e-10)
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    monkeypatch.delattr("matplotlib.pyplot", raising=False)
     with pytest.raises(InferenceError, match=r"plot_loss needs matplotlib.*pip install matplotlib"):
         result.plot_loss()
 

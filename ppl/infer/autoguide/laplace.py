@@ -26,11 +26,12 @@ class AutoLaplaceApproximation(AutoContinuous):
     ``(latent_dim,)``.
 
     >>> import ppl
-    >>> from ppl import distributions as dist, infer
+    >>> from ppl import distributions as dist, infer, ops
     >>> start = infer.init_to_value(values={"x": 0.0})
     >>> guide = infer.autoguide.AutoLaplaceApproximation(lambda: ppl.sample("x", dist.Normal(0.0, 2.0)), init_loc_fn=start)
     >>> point = guide()
-    >>> round(float(guide.laplace_approximation().get_posterior().variance[0]), 4)
+    >>> variance = guide.laplace_approximation().get_posterior().variance
+    >>> round(float(ops.to_numpy(variance)[0]), 4)
     4.0
     """
 
