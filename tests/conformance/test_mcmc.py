@@ -53,7 +53,7 @@ def normal_posterior(y):
 def test_conjugate_normal(backend, rng, make):
     y = rng.normal(2.0, 3.0, size=7)
     mean, variance = normal_posterior(y)
-    draws = run(make(normal_model), y, samples=1000).get_samples(group_by_chain=True)["mu"]
+    draws = run(make(normal_model), y, samples=1000, warmup=400).get_samples(group_by_chain=True)["mu"]
     assert_moments(draws, mean, variance)
     assert z_score(draws, mean + 0.5 * math.sqrt(variance)) > MAX_Z
 
