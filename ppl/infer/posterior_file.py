@@ -8,10 +8,8 @@ from collections.abc import Mapping
 from os import PathLike
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-
 from ppl.errors import InferenceError
-from ppl.params.tensor_file import checksum, write_arrays
+from ppl.params.tensor_file import checksum, read_arrays, write_arrays
 
 FORMAT = "ppl.posterior"
 # Schema 2 added the checksum.
@@ -40,16 +38,13 @@ def read(filename: str | PathLike[str]) -> tuple[dict[str, dict[str, Any]], dict
     :raises InferenceError: if the file is missing, damaged, not a posterior, or of a newer schema.
     """
     path = os.fspath(filename)
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}
-    except FileNotFoundError:
-        raise InferenceError(f"there is no posterior file {path!r}; expected one written by Posterior.save") from None
-    except (SafetensorError, OSError, ValueError, TypeError) as error:
-        raise InferenceError(
+    metadata, arrays = read_arrays(
+        path,
+        InferenceError(f"there is no posterior file {path!r}; expected one written by Posterior.save"),
+        lambda error: InferenceError(
             f"{path!r} is not a readable posterior file: {error}; expected one written by Posterior.save; try an older copy"
-        ) from error
+        ),
+    )
     if metadata.get("format") != FORMAT:
         raise InferenceError(
             f"{path!r} is not a posterior file: its format is {metadata.get('format')!r}; expected one written by Posterior.save"

@@ -9,10 +9,8 @@ from collections.abc import Mapping
 from os import PathLike
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-
 from ppl.errors import InferenceError
-from ppl.params.tensor_file import checksum, write_arrays
+from ppl.params.tensor_file import checksum, read_arrays, write_arrays
 
 FORMAT = "ppl.optim"
 SCHEMA = 1
@@ -48,16 +46,13 @@ def read(filename: str | PathLike[str], rule: str, backend: str) -> dict[str, di
         backend.
     """
     path = os.fspath(filename)
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}
-    except FileNotFoundError:
-        raise InferenceError(f"there is no optimizer file {path!r}") from None
-    except (SafetensorError, OSError, ValueError, TypeError) as error:
-        raise InferenceError(
+    metadata, arrays = read_arrays(
+        path,
+        InferenceError(f"there is no optimizer file {path!r}"),
+        lambda error: InferenceError(
             f"{path!r} is not a readable optimizer file: {error}; expected a file that optim.save wrote"
-        ) from error
+        ),
+    )
     if metadata.get("format") != FORMAT or not metadata.keys() >= _KEYS:
         raise InferenceError(f"{path!r} holds no optimizer state; expected a file that optim.save wrote")
     if metadata["schema"] != str(SCHEMA):

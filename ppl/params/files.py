@@ -9,11 +9,9 @@ from collections.abc import Callable, Mapping
 from os import PathLike
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-
 from ppl import constraints, ops
 from ppl.errors import ParamError
-from ppl.params.tensor_file import checksum, write_arrays
+from ppl.params.tensor_file import checksum, read_arrays, write_arrays
 
 FORMAT = "ppl.param_store"
 SCHEMA = 1
@@ -94,16 +92,13 @@ def read(filename: str | PathLike[str]) -> tuple[dict[str, Any], dict[str, Any],
     :raises ParamError: if the file is missing, damaged, not a param store, or of a newer schema.
     """
     path = os.fspath(filename)
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}
-    except FileNotFoundError:
-        raise ParamError(f"there is no param file {path!r}") from None
-    except (SafetensorError, OSError, ValueError, TypeError) as error:
-        raise ParamError(
+    metadata, arrays = read_arrays(
+        path,
+        ParamError(f"there is no param file {path!r}"),
+        lambda error: ParamError(
             f"{path!r} is not a readable param file: {error}; expected a file written by ParamStoreDict.save"
-        ) from error
+        ),
+    )
     if metadata.get("format") != FORMAT or not metadata.keys() >= _KEYS:
         raise ParamError(
             f"{path!r} is not a param file: its header is that of another program; expected one of ParamStoreDict.save"

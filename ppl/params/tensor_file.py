@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from os import PathLike
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 PARTIAL = ".ppl-"
@@ -18,6 +19,23 @@ def write_arrays(filename: str | PathLike[str], arrays: Mapping[str, Any], metad
     """Write host arrays and a header, whole or not at all."""
     # safetensors writes the memory of an array as it lies, whatever its strides say.
     write_whole(filename, save({name: array.copy(order="C") for name, array in arrays.items()}, metadata=dict(metadata)))
+
+
+def read_arrays(
+    filename: str | PathLike[str], missing: Exception, unreadable: Callable[[Exception], Exception]
+) -> tuple[dict[str, str], dict[str, Any]]:
+    """Return header and host arrays of a file.
+
+    :param missing: raised if there is none.
+    :param unreadable: makes what is raised if it is damaged or no such file.
+    """
+    try:
+        with safe_open(os.fspath(filename), framework="numpy") as file:
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}
+    except FileNotFoundError:
+        raise missing from None
+    except (SafetensorError, OSError, ValueError, TypeError) as error:
+        raise unreadable(error) from error
 
 
 def write_whole(filename: str | PathLike[str], content: bytes) -> None:

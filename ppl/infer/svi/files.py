@@ -8,10 +8,8 @@ from collections.abc import Mapping
 from os import PathLike
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-
 from ppl.errors import CheckpointError
-from ppl.params.tensor_file import checksum, write_arrays
+from ppl.params.tensor_file import checksum, read_arrays, write_arrays
 
 FORMAT = "ppl.svi"
 SCHEMA = 1
@@ -52,16 +50,13 @@ def read(filename: str | PathLike[str]) -> dict[str, Any]:
     :raises CheckpointError: if the file is missing, damaged, of another program, or of a newer schema.
     """
     path = os.fspath(filename)
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}
-    except FileNotFoundError:
-        raise CheckpointError(f"there is no file {path!r}; expected one that SVI.save wrote") from None
-    except (SafetensorError, OSError, ValueError, TypeError) as error:
-        raise CheckpointError(
+    metadata, arrays = read_arrays(
+        path,
+        CheckpointError(f"there is no file {path!r}; expected one that SVI.save wrote"),
+        lambda error: CheckpointError(
             f"{path!r} is truncated or damaged: {error}; expected a file that SVI.save wrote; try another copy of it"
-        ) from error
+        ),
+    )
     if metadata.get("format") != FORMAT or not metadata.keys() >= _KEYS:
         raise CheckpointError(f"{path!r} holds no fit; expected a file that SVI.save wrote")
     if metadata["schema"] != str(SCHEMA):
