@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
+import warnings
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
@@ -291,6 +292,8 @@ def ray_cluster(monkeypatch):
             return ray.remote(max_retries=0)(function).remote(*args).future()
 
     environment = {name: os.environ[name] for name in ("PYTHONPATH", "PPL_TEST_END") if name in os.environ}
+    # Ray starts its processes by a fork, of which jax warns once it is loaded.
+    warnings.filterwarnings("ignore", message=r"os\.fork", category=RuntimeWarning)
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": environment})
     try:
         yield RayExecutor()
