@@ -7,9 +7,12 @@ import jax.numpy as jnp
 import numpy
 from jax import lax
 
-from ppl_jax import jit, random
+from ppl_jax import jit, pcg, random
 
 ROWS_A_BLOCK = 4096
+
+COMPILES_AHEAD = True
+"""Whether a loop can be compiled in a thread beside other work, by its ``prepare``."""
 
 
 def loop(step, quick=True, capacity=256):
@@ -46,7 +49,16 @@ def loop(step, quick=True, capacity=256):
             pieces.append(jax.tree.map(lambda rows, count=count: numpy.asarray(rows)[:count], buffer))
         return state, jax.tree.map(lambda *parts: numpy.concatenate(parts) if len(parts) > 1 else parts[0], *pieces)
 
-    run.compiled = chunk
+    def prepare(make):
+        """Begin to compile the loop for what ``make()`` returns: a state and a tuple of arguments; it is only traced."""
+
+        def arguments():
+            state, rest = make()
+            return state, 1, rest
+
+        chunk.prepare(arguments)
+
+    run.compiled, run.prepare = chunk, prepare
     return run
 
 
@@ -93,6 +105,6 @@ def entropy(key):
 
 
 def sampling_key(seed):
-    """Return a key for long chains from an int: of the "rbg" kind, which compiles and draws faster than the default kind."""
+    """Return a key for long chains from an int: of the light kind of :mod:`ppl_jax.pcg`."""
     words = numpy.random.default_rng(seed).integers(0, 2**32, 4, dtype=numpy.uint32)
-    return jax.random.wrap_key_data(jax.device_put(words), impl="rbg")
+    return jax.random.wrap_key_data(jax.device_put(words), impl=pcg.IMPLEMENTATION)

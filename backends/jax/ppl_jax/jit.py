@@ -1,6 +1,8 @@
-"""``jax.jit`` with options of the compiler."""
+"""``jax.jit`` with options of the compiler, and programs compiled beside other work."""
 
+import contextlib
 import functools
+import threading
 
 import jax
 
@@ -20,9 +22,18 @@ def jit_on_cpu(fn, options):
     """
     usual = jax.jit(fn)
     chosen = [jax.jit(fn, compiler_options=options) if jax.default_backend() == "cpu" else usual]
+    ahead = []
 
     @functools.wraps(fn)
     def call(*args, **kwargs):
+        if ahead and not _is_inside((args, kwargs)):
+            program = ahead[0].result()
+            try:
+                if program is not None:
+                    return program(*args, **kwargs)
+            except (TypeError, ValueError):
+                # For other shapes, or another device, than it was compiled for.
+                pass
         if chosen[-1] is usual or _is_inside((args, kwargs)):
             return usual(*args, **kwargs)
         try:
@@ -33,8 +44,36 @@ def jit_on_cpu(fn, options):
             chosen.append(usual)
             return usual(*args, **kwargs)
 
-    call.num_programs = lambda: chosen[-1]._cache_size()
+    def prepare(make):
+        """Compile the program for arguments of the shapes that ``make()`` returns, in a thread of its own; trace it before."""
+        try:
+            lowered = chosen[-1].lower(*jax.eval_shape(make))
+        except Exception:
+            # What is wrong with the function its first call will say.
+            return
+        ahead.append(_Ahead(lowered))
+
+    call.prepare = prepare
+    call.num_programs = lambda: chosen[-1]._cache_size() + len(ahead)
     return call
+
+
+class _Ahead:
+    """A program on its way; ``None`` if the compiler fails, as it will for the caller."""
+
+    def __init__(self, lowered):
+        self._lowered, self._program = lowered, None
+        # No daemon: the compiler must not be cut off at exit.
+        self._thread = threading.Thread(target=self._compile)
+        self._thread.start()
+
+    def _compile(self):
+        with contextlib.suppress(Exception):
+            self._program = self._lowered.compile()
+
+    def result(self):
+        self._thread.join()
+        return self._program
 
 
 def _is_inside(arguments):

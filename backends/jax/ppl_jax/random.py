@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ppl.errors import ShapeError
-from ppl_jax import dtypes, jit, streams
+from ppl_jax import dtypes, jit, pcg, streams
 from ppl_jax import poisson as _poisson
 from ppl_jax.dtypes import floating, promote
 
@@ -81,7 +81,10 @@ def _describe(key):
 def from_state(state):
     """Return the key that :func:`get_state` described; of a stream, its base."""
     data = jnp.asarray(np.asarray(state["data"], dtype=np.uint32))
-    return jax.random.wrap_key_data(data, impl=str(state["impl"])) if state["impl"] else data
+    kind = str(state["impl"])
+    if not kind:
+        return data
+    return jax.random.wrap_key_data(data, impl=pcg.IMPLEMENTATION if kind == pcg.NAME else kind)
 
 
 def _stream_from(state):

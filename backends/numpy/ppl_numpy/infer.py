@@ -8,6 +8,9 @@ from ppl import tree
 from ppl.errors import PplWarning
 from ppl_numpy import batching, compile, random
 
+COMPILES_AHEAD = False
+"""Whether a loop can be compiled in a thread beside other work."""
+
 
 def loop(step, quick=True):
     """Return ``run(state, num_steps, *arguments) -> (state, outputs)`` that repeats ``step(state, *arguments)``.

@@ -20,6 +20,9 @@ def _host(leaves):
         return torch.stack([leaf.detach() for leaf in leaves]).cpu().numpy()
     return numpy.asarray(leaves)
 
+COMPILES_AHEAD = False
+"""Whether a loop can be compiled in a thread beside other work."""
+
 
 def loop(step, quick=True):
     """Return ``run(state, num_steps, *arguments) -> (state, outputs)`` that repeats ``step(state, *arguments)``.

@@ -87,6 +87,20 @@ class Sampler:
         self._constrain: Callable[..., Any]
         self.sites: dict[str, tuple[tuple[int, ...], str]]
 
+    def prepare(self, data: list[Any]) -> None:
+        """Begin to compile the loop of a first run beside what comes before it, where the backend can."""
+        if not self.backend.infer.COMPILES_AHEAD or self._built:
+            return
+        self._build(data)
+        shape = (self.num_chains, self.potential.size)
+
+        def arguments() -> Any:
+            chains = ChainState(ops.zeros(shape), ops.zeros(shape[0]), ops.zeros(shape))
+            state = RunState(self.backend.infer.sampling_key(0), chains, self.kernel.adaptation().start(1.0))
+            return state, (data, self.metric.identity(self.potential.size), self.kernel.adapt_step_size)
+
+        self._advance.prepare(arguments)
+
     def begin(self, seed: int, data: list[Any]) -> Session:
         """Return the session of a new run.
 
@@ -151,7 +165,7 @@ class Sampler:
         """
         chains = ChainState(*map(_restored, described["chains"]))
         with self.backend.infer.quiet():
-            self._build(chains.position, data)
+            self._build(data, chains.position)
             self._check_energy(chains, data)
             mass = tree.unflatten(self._first_mass(chains), [_restored(leaf) for leaf in described["mass"]])
             template = self.kernel.adaptation().start(1.0)
@@ -171,12 +185,12 @@ class Sampler:
     def _start(self, generator: Any, data: list[Any]) -> ChainState:
         strategy = self.kernel.init_strategy
         host = starts.propose(strategy, self.potential, self.num_chains, generator, data)
-        self._build(ops.array(host), data)
+        self._build(data, ops.array(host))
         chains = starts.Search(strategy, self.potential, self._evaluate, host, generator, data).run()
         self.potential.check_data(ops.array(host[0]), data)
         return chains
 
-    def _build(self, example: Any, data: list[Any]) -> None:
+    def _build(self, data: list[Any], example: Any = None) -> None:
         with self._building:
             if self._built:
                 return
@@ -194,18 +208,20 @@ class Sampler:
                 # What the library cannot batch it has said of the density already.
                 warnings.simplefilter("ignore", PplWarning)
                 self._constrain = infer.over_chains(compile.compile(potential.constrain), example, data)
-            self.sites = self._site_shapes(ops.array(_host(example)[0]), data)
+            self.sites = self._site_shapes(example, data)
             self._built = True
 
-    def _site_shapes(self, position: Any, data: list[Any]) -> dict[str, tuple[tuple[int, ...], str]]:
+    def _site_shapes(self, example: Any, data: list[Any]) -> dict[str, tuple[tuple[int, ...], str]]:
         """Return shape and dtype of each site that a draw gives."""
         found: dict[str, tuple[tuple[int, ...], str]] = {}
+        row = None if example is None else _host(example)[0]
 
-        def look(position: Any, data: Any) -> None:
+        def look(data: Any) -> None:
+            position = ops.zeros(self.potential.size) if row is None else ops.array(row)
             values = self.potential.constrain(position, data)
             found.update({name: (tuple(ops.shape(value)), ops.dtype_name(value)) for name, value in values.items()})
 
-        self.backend.infer.evaluate_shapes(look, position, data)
+        self.backend.infer.evaluate_shapes(look, data)
         return found
 
     def _first_mass(self, chains: ChainState) -> Mass:

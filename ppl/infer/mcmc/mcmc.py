@@ -189,6 +189,8 @@ class MCMC(Results):
         arguments = ModelArguments(args, kwargs)
         together = self.num_chains if self.chain_method == "vectorized" else 1
         sampler = self._sampler(arguments, together)
+        if self.chain_method != "parallel":
+            sampler.prepare(arguments.arrays)
         folder = self._folder(sampler, arguments, entropy, resuming)
         with registry.using("numpy"):
             generator = random.key(entropy)
