@@ -19,7 +19,7 @@ from ppl.transforms import as_constraint
 DOCS = Path(__file__).resolve().parent
 BACKENDS = ("numpy", "torch", "jax")
 # Functions, and a base class that is no family.
-NO_FAMILIES = {"kl_divergence", "register_kl", "ExponentialFamily"}
+NO_FAMILIES = {"has_kl", "kl_divergence", "register_kl", "ExponentialFamily"}
 GENERIC = (dist.Distribution, dist.ExponentialFamily)
 FAMILIES = sorted([*set(dist.HOMES) - NO_FAMILIES, "Delta", "Independent", "MaskedDistribution"])
 MISSING = "–"

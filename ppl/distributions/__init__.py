@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from ppl.distributions.half_normal import HalfNormal
     from ppl.distributions.improper_uniform import ImproperUniform
     from ppl.distributions.inverse_gamma import InverseGamma
-    from ppl.distributions.kl import kl_divergence, register_kl
+    from ppl.distributions.kl import has_kl, kl_divergence, register_kl
     from ppl.distributions.kumaraswamy import Kumaraswamy
     from ppl.distributions.laplace import Laplace
     from ppl.distributions.lkj_cholesky import LKJCholesky, LKJCorrCholesky
@@ -115,6 +115,7 @@ HOMES = {
     "HalfNormal": "half_normal",
     "ImproperUniform": "improper_uniform",
     "InverseGamma": "inverse_gamma",
+    "has_kl": "kl",
     "kl_divergence": "kl",
     "register_kl": "kl",
     "Kumaraswamy": "kumaraswamy",

@@ -14,7 +14,7 @@ from ppl.distributions.gaps import OPERATIONS
 sys.path.append(str(checks.ROOT / "tests" / "conformance"))
 from cases import CASES
 
-FUNCTIONS = {"kl_divergence", "register_kl"}
+FUNCTIONS = {"has_kl", "kl_divergence", "register_kl"}
 # Wrappers and bases: what they have depends on what they hold.
 ABSTRACT = {"ExponentialFamily", "TransformedDistribution", "ZeroInflatedDistribution"}
 FAMILIES = [*sorted(set(dist.HOMES) - FUNCTIONS - ABSTRACT), "Delta"]

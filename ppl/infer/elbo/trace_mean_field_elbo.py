@@ -5,9 +5,8 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+from ppl import distributions as dist
 from ppl import ops
-from ppl.distributions import kl_divergence
-from ppl.distributions.kl import has_kl
 from ppl.distributions.score_parts import is_zero, scale_and_mask
 from ppl.errors import InferenceError, PplWarning
 from ppl.infer.elbo.downstream import are_apart, sample_sites
@@ -59,7 +58,7 @@ class TraceMeanField_ELBO(Trace_ELBO):
             target = model_trace.nodes.get(name)
             paired = target is not None and is_latent(site) and is_latent(target)
             if paired and _has_analytic_term(site, target):
-                divergence = scale_and_mask(kl_divergence(site["fn"], target["fn"]), site["scale"], site["mask"])
+                divergence = scale_and_mask(dist.kl_divergence(site["fn"], target["fn"]), site["scale"], site["mask"])
                 elbo = elbo - ops.sum(divergence)
                 surrogate = surrogate - ops.sum(divergence)
                 analytic.append(name)
@@ -97,7 +96,7 @@ def _has_analytic_term(proposed: Message, target: Message) -> bool:
     counted_alike = _are_equal(proposed["scale"], target["scale"]) and _are_equal(
         _truth(proposed["mask"]), _truth(target["mask"])
     )
-    return counted_alike and has_kl(guide_fn, model_fn)
+    return counted_alike and dist.has_kl(guide_fn, model_fn)
 
 
 def _truth(mask: Any) -> Any:
