@@ -7,14 +7,28 @@ Optax's rule is used where it takes torch.optim's path; the rules written out he
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import importlib.util
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy
-import optax
 
 from ppl.errors import InferenceError
+
+if TYPE_CHECKING:
+    import optax
+else:
+
+    class _OnFirstUse:
+        """optax, whose import takes longer than that of the rest of this backend; sampling needs none of it."""
+
+        def __getattr__(self, name):
+            return getattr(importlib.import_module("optax"), name)
+
+    optax = _OnFirstUse()
+    if importlib.util.find_spec("optax") is None:
+        raise ModuleNotFoundError("No module named 'optax'", name="optax")
 
 STEP = "compiled"
 """A step is one pure function of (params, optimizer state, key, data), compiled whole."""
