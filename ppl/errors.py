@@ -40,6 +40,10 @@ class ShapeError(SiteError):
     """Shapes do not fit: a batch dimension that no plate declares, or operands that do not broadcast."""
 
 
+class IndexingError(PplError, IndexError):
+    """Indices have no meaning for a batch: too many of them, of a wrong type, or of shapes that do not broadcast."""
+
+
 class ConstraintError(PplError, ValueError):
     """A parameter or a value lies outside its constraint."""
 
@@ -54,6 +58,14 @@ class ParamError(PplError, ValueError):
 
 class InferenceError(PplError, ValueError):
     """An inference algorithm was configured or used wrongly."""
+
+
+class EnumerationError(InferenceError):
+    """A model has another density when its discrete sites are enumerated, or cannot be enumerated at all."""
+
+
+class ExponentialContraction(InferenceError, NotImplementedError):
+    """A sum over joint assignments has a cost that is exponential in the size of its factors."""
 
 
 class InitializationError(InferenceError):

@@ -16,7 +16,7 @@ from ppl.ops import special as _special
 
 if not TYPE_CHECKING:
     # The annotated modules would put the function types of this package into one circle for the type checker.
-    from ppl.ops import dual_averaging, integrator, newton, stats, welford
+    from ppl.ops import contract, dual_averaging, elimination, indexing, integrator, newton, stats, welford
 
 
 def _declared(module):
