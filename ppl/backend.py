@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
 
@@ -32,6 +32,10 @@ class Backend:
 
     The other fields are modules, one a part of the contract, each with the functions that the module of the same
     name in :mod:`ppl.ops` declares (``distributions``, ``optim``, ``infer`` and ``nn`` hold native classes and drivers).
+    Optional are
+
+    :param elimination: a module whose ``eliminate`` sums out discrete variables in place of :mod:`ppl.ops.elimination`.
+    :param beneath: the :attr:`address` of the backend that a :class:`Layer` was laid over, or ``""``.
     """
 
     name: str
@@ -48,6 +52,25 @@ class Backend:
     infer: ModuleType
     nn: ModuleType
     gaps: Mapping[str, str] = field(default_factory=dict)
+    elimination: ModuleType | None = None
+    beneath: str = ""
+
+    @property
+    def address(self) -> str:
+        """What finds this backend in another process: its name and, for one over another backend, that one's too."""
+        return f"{self.name}:{self.beneath}" if self.beneath else self.name
 
     def __repr__(self) -> str:
-        return f"Backend({self.name!r})"
+        return f"Backend({self.address!r})"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A backend over another one: it keeps the arrays of the backend that is active where it is entered.
+
+    :param name: the name that ``pyro_backend(name)`` takes; ``name:other`` lays it over the backend ``other``.
+    :param over: called with the backend beneath, it returns the backend to use, of name ``name`` and with ``beneath`` set.
+    """
+
+    name: str
+    over: Callable[[Backend], Backend]

@@ -15,7 +15,7 @@ from contextvars import ContextVar
 from typing import Any, ClassVar
 
 from ppl import registry
-from ppl.backend import Backend
+from ppl.backend import Backend, Layer
 from ppl.errors import BackendError
 from ppl.registry import set_backend
 
@@ -24,7 +24,10 @@ __all__ = ["GenericModule", "distributions", "handlers", "infer", "ops", "optim"
 
 _DEFAULT_MODULES: dict[str, str] = {}
 _routes: ContextVar[Mapping[str, str] | None] = ContextVar("ppl_routes", default=None)
-_frontends: dict[str, dict[str, str]] = {}
+# Other implementations of the language over the same arrays.
+_frontends: dict[str, dict[str, str]] = {
+    "minipyro": dict.fromkeys(("pyro", "primitives", "handlers", "infer", "optim"), "ppl.contrib.minipyro")
+}
 
 
 class _CurrentBackend(Mapping[str, str]):
@@ -85,8 +88,9 @@ class GenericModule:
 def pyro_backend(*args: Any, **kwargs: str) -> Iterator[Backend]:
     """Run a block on another backend: ``with pyro_backend("jax"): ...``.
 
-    :param args: a name (``"torch"``, ``"jax"``, ``"numpy"``, ``"pyro"`` or a registered one), a
-        :class:`~ppl.backend.Backend`, or a dict from module name to import path such as ``{"infer": "my.infer"}``.
+    :param args: a name (``"torch"``, ``"jax"``, ``"numpy"``, ``"pyro"``, ``"funsor"`` over the one that is active, or a
+        registered one), a :class:`~ppl.backend.Backend`, or a dict from module name to import path such as
+        ``{"infer": "my.infer"}``. ``"minipyro"`` is such a dict: the arrays stay those of the active backend.
     :param kwargs: module names and import paths, as in the dict.
     :raises BackendError: for an unknown name, a missing library, or a module name that does not exist.
 
@@ -114,11 +118,11 @@ def pyro_backend(*args: Any, **kwargs: str) -> Iterator[Backend]:
         yield registry.active()
 
 
-def register_backend(alias: str, new_backend: Backend | Callable[[], Backend] | Mapping[str, str]) -> None:
+def register_backend(alias: str, new_backend: Backend | Layer | Callable[[], Backend | Layer] | Mapping[str, str]) -> None:
     """Make ``pyro_backend(alias)`` choose ``new_backend``.
 
-    :param new_backend: a :class:`~ppl.backend.Backend`, a function that returns one, or a dict from module name to
-        import path (a second frontend over the same arrays).
+    :param new_backend: a :class:`~ppl.backend.Backend`, a :class:`~ppl.backend.Layer`, a function that returns one, or a
+        dict from module name to import path (a second frontend over the same arrays).
     :raises BackendError: if the value is none of these or lacks a part of the contract.
 
     >>> import ppl
@@ -132,7 +136,7 @@ def register_backend(alias: str, new_backend: Backend | Callable[[], Backend] | 
         if unknown:
             raise BackendError(f"unknown module name {unknown[0]!r}; expected one of {sorted(_DEFAULT_MODULES)}")
         _frontends[alias] = dict(new_backend)
-    elif isinstance(new_backend, Backend) or callable(new_backend):
+    elif isinstance(new_backend, Backend | Layer) or callable(new_backend):
         registry.register(alias, new_backend)
     else:
         raise BackendError(f"a backend is a Backend value, a function or a dict of modules, got {type(new_backend).__name__}")

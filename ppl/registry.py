@@ -1,7 +1,8 @@
 """Which backend is active, and how one is found.
 
 The order is: the innermost ``pyro_backend`` block of this context, then ``set_backend``, then the environment variable
-``PPL_BACKEND``, then numpy.
+``PPL_BACKEND``, then numpy. A :class:`~ppl.backend.Layer`, such as funsor, is laid over the backend that is active where it
+is chosen.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from contextvars import ContextVar
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from ppl.backend import PARTS, Backend
+from ppl.backend import PARTS, Backend, Layer
 from ppl.errors import BackendError, GapError
 
 if TYPE_CHECKING:
@@ -23,15 +24,17 @@ if TYPE_CHECKING:
 
 ENTRY_POINT_GROUP = "ppl.backends"
 ALIASES = {"pyro": "torch"}
-BUNDLED = {"numpy": "ppl_numpy", "torch": "ppl_torch", "jax": "ppl_jax"}
+BUNDLED = {"numpy": "ppl_numpy", "torch": "ppl_torch", "jax": "ppl_jax", "funsor": "ppl_funsor"}
 INSTALL = {
     "torch": "pip install 'ppl-generic[torch]'",
     "jax": "pip install 'ppl-generic[jax]'",
     "numpy": "pip install numpy scipy autograd",
+    "funsor": "pip install 'ppl-generic[funsor]'",
 }
 
-_loaders: dict[str, Callable[[], Backend]] = {}
-_loaded: dict[str, Backend] = {}
+_loaders: dict[str, Callable[[], Backend | Layer]] = {}
+_loaded: dict[str, Backend | Layer] = {}
+_laid: dict[tuple[str, Backend], Backend] = {}
 _default: Backend | None = None
 _scoped: ContextVar[Backend | None] = ContextVar("ppl_backend", default=None)
 
@@ -49,7 +52,7 @@ def active() -> Backend:
 
 def _load_default() -> Backend:
     global _default
-    _default = load(os.environ.get("PPL_BACKEND") or "numpy")
+    _default = _load(os.environ.get("PPL_BACKEND") or "numpy", lambda: load("numpy"))
     return _default
 
 
@@ -88,24 +91,49 @@ def load(name: str | Backend) -> Backend:
     >>> registry.load("numpy").name
     'numpy'
     """
+    return _load(name, active)
+
+
+def _load(name: str | Backend, beneath: Callable[[], Backend]) -> Backend:
     if isinstance(name, Backend):
         return name
     if not isinstance(name, str):
         raise BackendError(f"a backend is chosen by name or value, got {type(name).__name__}; try one of {names()}")
+    name, _, address = name.partition(":")
     name = ALIASES.get(name, name)
-    if name in _loaded:
-        return _loaded[name]
+    found = _loaded.get(name)
+    if found is None:
+        found = _loaded[name] = _import(name)
+    if isinstance(found, Layer):
+        return _lay(found, load(address) if address else beneath())
+    if address:
+        raise BackendError(f"backend {name!r} has arrays of its own and lies over no other; try {name!r} or {address!r} alone")
+    return found
+
+
+def _import(name: str) -> Backend | Layer:
     loader = _loaders.get(name) or _find(name)
     try:
         backend = loader()
     except ModuleNotFoundError as error:
         hint = INSTALL.get(name, f"install the package {error.name!r}")
         raise BackendError(f"backend {name!r} needs the library {error.name!r}, which is not installed; try: {hint}") from error
-    if not isinstance(backend, Backend):
+    if isinstance(backend, Backend):
+        _require_complete(name, backend)
+    elif not isinstance(backend, Layer):
         raise BackendError(f"backend {name!r} must be a ppl.backend.Backend value, got {type(backend).__name__}")
-    _require_complete(name, backend)
-    _loaded[name] = backend
     return backend
+
+
+def _lay(layer: Layer, beneath: Backend) -> Backend:
+    """Return ``layer`` over ``beneath``: one value for each pair, and no layer over itself."""
+    if beneath.name == layer.name:
+        return beneath
+    if (layer.name, beneath) not in _laid:
+        backend = layer.over(beneath)
+        _require_complete(layer.name, backend)
+        _laid[layer.name, beneath] = backend
+    return _laid[layer.name, beneath]
 
 
 def _require_complete(name: str, backend: Backend) -> None:
@@ -114,7 +142,7 @@ def _require_complete(name: str, backend: Backend) -> None:
         raise BackendError(f"backend {name!r} is incomplete: it lacks {', '.join(absent)}")
 
 
-def _find(name: str) -> Callable[[], Backend]:
+def _find(name: str) -> Callable[[], Backend | Layer]:
     if name in BUNDLED and importlib.util.find_spec(BUNDLED[name]):
         return lambda: importlib.import_module(BUNDLED[name]).backend
     for entry_point in _advertised():
@@ -147,15 +175,16 @@ def names() -> list[str]:
     return sorted({entry_point.name for entry_point in _advertised()} | set(BUNDLED) | set(_loaders) | set(ALIASES))
 
 
-def register(name: str, backend: Backend | Callable[[], Backend]) -> None:
-    """Add a backend under ``name``: a :class:`~ppl.backend.Backend` or a function that returns one on first use.
+def register(name: str, backend: Backend | Layer | Callable[[], Backend | Layer]) -> None:
+    """Add a backend under ``name``: a :class:`~ppl.backend.Backend`, a :class:`~ppl.backend.Layer` over others, or a function
+    that returns one of them on first use.
 
     :raises BackendError: if a part of the contract is absent; nothing is registered then.
     """
     if isinstance(backend, Backend):
         _require_complete(name, backend)
     _loaded.pop(name, None)
-    _loaders[name] = (lambda: backend) if isinstance(backend, Backend) else backend
+    _loaders[name] = (lambda: backend) if isinstance(backend, Backend | Layer) else backend
 
 
 def gap(feature: str) -> GapError | None:

@@ -66,6 +66,6 @@ class StrictBackend(Backend):
 
     def __init__(self, inner: str | Backend = "numpy") -> None:
         inner = registry.load(inner)
-        strict = {part: _strict_module(part, getattr(inner, part)) for part in ARRAY_PARTS}
-        native = {part: getattr(inner, part) for part in ("distributions", "optim", "infer", "nn")}
+        strict: dict[str, Any] = {part: _strict_module(part, getattr(inner, part)) for part in ARRAY_PARTS}
+        native: dict[str, Any] = {part: getattr(inner, part) for part in ("distributions", "optim", "infer", "nn")}
         super().__init__(name="strict", library=inner.library, gaps=inner.gaps, **strict, **native)

@@ -12,7 +12,7 @@ import numpy
 import pytest
 
 from ppl import ops, registry
-from ppl.backend import PARTS, Backend
+from ppl.backend import PARTS, Backend, Layer
 from ppl.errors import BackendError, GapError
 from ppl.generic import pyro_backend
 
@@ -24,6 +24,7 @@ def clean_registry(monkeypatch):
     """Give each test its own copy of what is registered and chosen."""
     monkeypatch.setattr(registry, "_loaders", dict(registry._loaders))
     monkeypatch.setattr(registry, "_loaded", dict(registry._loaded))
+    monkeypatch.setattr(registry, "_laid", dict(registry._laid))
     monkeypatch.setattr(registry, "_default", None)
 
 
@@ -107,6 +108,52 @@ def test_registered_backends_are_found_and_loaded_once():
     other = fake("other")
     registry.register("fake", other)
     assert registry.load("fake") is other
+
+
+def over(beneath):
+    return fake("over", ops=beneath.ops, beneath=beneath.address)
+
+
+def test_a_layer_lies_over_the_backend_that_is_active_where_it_is_chosen():
+    one, two = fake("one"), fake("two")
+    registry.register("over", Layer("over", over))
+    with registry.using(one):
+        first = registry.load("over")
+        assert (first.name, first.beneath, first.ops) == ("over", "one", one.ops)
+        assert registry.load("over") is first
+        with registry.using("over"):
+            assert registry.load("over") is registry.active() is first
+            with registry.using(two):
+                assert registry.load("over").ops is two.ops
+    with pyro_backend(two), pyro_backend("over") as backend:
+        assert repr(backend) == "Backend('over:two')"
+
+
+def test_a_layer_as_the_default_lies_over_the_default_before_it(monkeypatch):
+    registry.register("over", Layer("over", over))
+    monkeypatch.setenv("PPL_BACKEND", "over")
+    assert registry.active().address == "over:numpy"
+    registry.set_backend(fake("one"))
+    registry.set_backend("over")
+    assert registry.active().address == "over:one"
+
+
+def test_an_address_finds_a_layer_again_from_anywhere():
+    registry.register("one", fake("one"))
+    registry.register("over", lambda: Layer("over", over))
+    with registry.using("over:one") as backend:
+        assert backend is registry.load(backend.address)
+    assert registry.load("over:one") is backend
+    with pytest.raises(BackendError, match="backend 'one' has arrays of its own and lies over no other; try 'one' or 'over'"):
+        registry.load("one:over")
+    with pytest.raises(BackendError, match="unknown backend 'nunpy'"):
+        registry.load("over:nunpy")
+
+
+def test_a_layer_that_lacks_a_part_is_refused():
+    registry.register("over", Layer("over", lambda beneath: fake("over", random=None)))
+    with pytest.raises(BackendError, match="backend 'over' is incomplete: it lacks random"):
+        registry.load("over")
 
 
 def test_the_alias_pyro_is_torch():

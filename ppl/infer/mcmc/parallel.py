@@ -65,7 +65,7 @@ class Task:
     checkpoint: str | None
     checkpoint_seconds: float
     attempt: int = 0
-    backend: str = field(default_factory=lambda: registry.active().name)
+    backend: str = field(default_factory=lambda: registry.active().address)
     dtype: str = field(default_factory=lambda: ops.default_dtype())
     validating: bool = field(default_factory=is_validation_enabled)
 
