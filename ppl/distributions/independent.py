@@ -42,7 +42,9 @@ class Independent(Wrapper):
 
     def score_parts(self, value):
         parts = self.base_dist.score_parts(value)
-        return ScoreParts(*(part if is_zero(part) else ops.sum_rightmost(part, self.reinterpreted_batch_ndims) for part in parts))
+        # Of a draw that is reparameterised in full, or not at all, two of the parts are one array.
+        sums = {id(part): part if is_zero(part) else ops.sum_rightmost(part, self.reinterpreted_batch_ndims) for part in parts}
+        return ScoreParts(*(sums[id(part)] for part in parts))
 
     def entropy(self):
         return ops.sum_rightmost(self.base_dist.entropy(), self.reinterpreted_batch_ndims)

@@ -98,6 +98,11 @@ def check_value(family: str, support: Any, value: Any) -> None:
         )
 
 
+def holds_throughout(constraint: Any, value: Any) -> bool:
+    """Return whether all of ``value`` is known to lie in ``constraint``; ``False`` leaves the question open."""
+    return not autodiff.is_tracing() and _holds_on_host(constraint, value, active().ops.to_numpy)
+
+
 def _holds_on_host(constraint: Any, value: Any, to_numpy: Any) -> bool:
     """Check where a few comparisons cost least, if that means the same; ``False`` leaves the question open."""
     if isinstance(constraint, independent) and len(value.shape) >= constraint.event_dim:
@@ -107,6 +112,8 @@ def _holds_on_host(constraint: Any, value: Any, to_numpy: Any) -> bool:
         return False
     try:
         host = to_numpy(value)
+        if not host.shape:
+            return bool(constraint.check(host.item()))
         return constraint.holds_throughout(host) if host.size >= MANY else _every(constraint.check(host))
     except RuntimeError:
         # torch gives no storage to the values of a forward-mode derivative; its own comparisons work on them.

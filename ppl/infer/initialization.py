@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -120,7 +121,7 @@ def init_to_median(site: Site, num_samples: int = 15) -> Any:
         draws = fn.sample((num_samples,), rng_key=site.get("rng_key"))
     except NotImplementedError:
         return init_to_feasible(site)
-    middle = _into_support(fn, ops.sort(draws, axis=0)[num_samples // 2])
+    middle = _into_support(fn, _middle(draws))
     return middle if _all_finite(middle) else ops.where(ops.isfinite(middle), middle, init_to_feasible(site))
 
 
@@ -166,9 +167,22 @@ def init_to_value(site: Site, values: Mapping[str, Any] | None = None, fallback:
     return value
 
 
+def _middle(draws: Any) -> Any:
+    """Return the elementwise median of an odd number of draws, which outside of compiled code takes least on the host."""
+    place = ops.shape(draws)[0] // 2
+    if autodiff.is_tracing():
+        return ops.sort(draws, axis=0)[place]
+    host = ops.to_numpy(draws).copy()
+    host.sort(axis=0)
+    middle, device = ops.array(host[place], dtype=draws.dtype), ops.device(draws)
+    return middle if ops.device(middle) == device else ops.to_device(middle, device)
+
+
 def _all_finite(value: Any) -> bool:
     """Return whether every element is known to be finite, which inside compiled code none is."""
-    return not autodiff.is_tracing() and bool(ops.all(ops.isfinite(value)))
+    if autodiff.is_tracing():
+        return False
+    return bool((abs(ops.to_numpy(value)) < math.inf).all())
 
 
 def _into_support(fn: Any, value: Any) -> Any:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from ppl import handlers, ops
+from ppl import handlers, ops, registry
+from ppl.distributions import validation
 from ppl.errors import InferenceError, PplError
 from ppl.handlers.messenger import Handler
 from ppl.infer.particles import run_pair
@@ -76,7 +77,8 @@ def discover(
     """Run guide and model once, so that every param exists in the param store, and return the names.
 
     :param key: seeds the run and the initial values; ``None`` draws from the ambient source.
-    :param loss: its method ``declare(guide_trace)``, if it has one, meets the params that the loss keeps for itself.
+    :param loss: its method ``declare(guide_trace)``, if it has one, meets the params that the loss keeps for itself; its method
+        ``prepare(model, guide, args, kwargs)`` looks at what it could not look at in compiled code.
     """
     with ParamNames() as seen:
         if key is None:
@@ -86,6 +88,8 @@ def discover(
                 model_trace, guide_trace = run_pair(model, guide, args, kwargs, random.fold_in(key, "first run"))
         if hasattr(loss, "declare"):
             loss.declare(guide_trace)
+    if hasattr(loss, "prepare"):
+        loss.prepare(model, guide, args, kwargs)
     if is_validation_enabled() and not _observations_inside(model_trace):
         # A compiled step checks no value, so the data are judged here; the densities say what is wrong with them.
         model_trace.compute_log_prob(lambda name, site: site["is_observed"])
@@ -98,7 +102,8 @@ def _observations_inside(model_trace: Any) -> bool:
         if site["type"] == "sample" and site["is_observed"]:
             support = getattr(site["fn"], "support", None)
             try:
-                if support is None or not bool(ops.all(support.check(site["value"]))):
+                known = support is not None and validation.holds_throughout(support, site["value"])
+                if not known and (support is None or not bool(ops.all(support.check(site["value"])))):
                     return False
             except (NotImplementedError, TypeError, ValueError, PplError):
                 return False
@@ -152,8 +157,10 @@ class Objective:
             # Around the whole loss, which may have params of its own.
             with seen, handlers.substitute(data=constrain(free, constraints)):
                 estimate = self.estimate(self.model, self.guide, args, kwargs, key)
-            return estimate.surrogate, (estimate.loss, estimate.terms)
+            return estimate.surrogate, autodiff.stop_gradient((estimate.loss, estimate.terms))
 
+        if getattr(self.loss, "repetitive", False):
+            surrogate = registry.active().infer.merged(surrogate)
         (value, (loss, terms)), gradients = autodiff.value_and_grad(surrogate, has_aux=True)(dict(unconstrained))
         gradients, updates = settle({name: gradients[name] for name in seen.names}, unconstrained)
         return Estimate(loss, value, terms, updates), gradients

@@ -203,8 +203,7 @@ class PyroOptim:
 
     def step(self, gradients: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
         """Return ``params`` after one step along ``gradients`` and keep the state for the next."""
-        state = self.state_for(params)
-        new, self.state = self.update(gradients, state, dict(params))
+        new, self.state = self._move(dict(gradients), self.state_for(params), dict(params))
         return new
 
     def state_for(self, params: Mapping[str, Any]) -> Any:

@@ -232,7 +232,7 @@ class ParamStoreDict:
             if not ops.is_floating(array):
                 array = ops.astype(array, ops.default_dtype())
             try:
-                inside = autodiff.is_tracing() or bool(ops.all(constraint.check(array)))
+                inside = autodiff.is_tracing() or _lies_inside(constraint, array)
             except NotImplementedError:
                 inside = True
             if not inside:
@@ -348,6 +348,13 @@ class ParamStoreDict:
         self._replace(values, held)
 
 
+def _lies_inside(constraint: Any, array: Any) -> bool:
+    if getattr(constraint, "host_checkable", False):
+        # On the host, where a comparison is no program to compile.
+        return bool(constraint.check(ops.to_numpy(array)).all())
+    return bool(ops.all(constraint.check(array)))
+
+
 def _placed(value: Any, device: str, map_location: Any) -> Any:
     if map_location is None:
         return value
@@ -371,6 +378,9 @@ def _call_initializer(name: str, initializer: Callable[..., Any]) -> Any:
 def _detached_copy(value: Any) -> Any:
     if hasattr(value, "detach"):
         return value.detach().clone()
+    if registry.active().optim.STEP == "compiled":
+        # Nothing writes to arrays where whole steps are compiled.
+        return value
     return value.copy() if hasattr(value, "copy") else value
 
 

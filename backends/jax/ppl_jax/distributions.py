@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+import math
+
 import jax
 import numpy
 
+from ppl.distributions import normal
 from ppl.distributions.dispatch import blank
 from ppl.distributions.distribution import Distribution
 from ppl.transforms import Transform
+from ppl_jax import jit
+
+FEW = 400
+"""Up to so many draws outside of compiled code are not worth an optimized program, one for each shape."""
 
 _registered: set[type] = set()
 
@@ -71,3 +79,21 @@ def _unflatten(cls, static, leaves):
 
 def _has_shape(child):
     return isinstance(child, (jax.Array, numpy.ndarray, Distribution, Transform, list, tuple, dict))
+
+
+class Normal(normal.Normal):
+    """The shared definition, of which a few draws are one program: each product and sum would be one of its own."""
+
+    def rsample(self, sample_shape=(), rng_key=None):
+        shape = self.shape(sample_shape)
+        if math.prod(shape) > FEW:
+            return super().rsample(sample_shape, rng_key)
+        return _few_normals(shape)(rng_key, self.loc, self.scale)
+
+
+@functools.cache
+def _few_normals(shape):
+    return jit.jit_on_cpu(lambda key, loc, scale: loc + scale * jax.random.normal(key, shape, loc.dtype), jit.UNOPTIMIZED)
+
+
+NATIVE = {"Normal": Normal}

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy
 from jax import lax
 
-from ppl_jax import jit, pcg, random
+from ppl_jax import columns, jit, merging, pcg, random
 
 ROWS_A_BLOCK = 4096
 
@@ -29,11 +29,12 @@ def loop(step, quick=True, capacity=256):
 
     def chunk(state, num_steps, arguments):
         rows = jax.eval_shape(step, state, *arguments)[1]
+        advance, fixed = (step, arguments) if quick else columns.by_columns(step, state, arguments)
         buffer = jax.tree.map(lambda row: jnp.zeros((capacity, *row.shape), row.dtype), rows)
 
         def body(index, carry):
             state, buffer = carry
-            state, output = step(state, *arguments)
+            state, output = advance(state, *fixed)
             # As an update of a slice: a scatter, which indexing gives, compiles and runs slower.
             return state, jax.tree.map(lambda rows, row: lax.dynamic_update_index_in_dim(rows, row, index, 0), buffer, output)
 
@@ -60,6 +61,11 @@ def loop(step, quick=True, capacity=256):
 
     run.compiled, run.prepare = chunk, prepare
     return run
+
+
+def merged(fn):
+    """Return ``fn`` such that, where it is traced, operations of the same kind on the same values become one."""
+    return merging.merged(fn)
 
 
 def evaluate_shapes(fn, *arguments):

@@ -102,6 +102,7 @@ def _dtype(dtype):
 
 # Up to so many numbers a draw outside compiled code is not worth an optimized program, one for each shape.
 _FEW = 400
+_FEW_OF_LOOPS = 2000
 
 
 def normal(key, shape, dtype=None):
@@ -143,12 +144,23 @@ def bernoulli(key, probs, shape):
     return jax.random.bernoulli(_given(key), probs, shape).astype(probs.dtype)
 
 
+def _by_size(draw):
+    """Return ``draw(key, *parameters, shape)`` compiled, without optimization for few numbers: its loops compile slowly."""
+
+    @functools.cache
+    def program(shape):
+        options = jit.UNOPTIMIZED if math.prod(shape) <= _FEW_OF_LOOPS else None
+        return jit.jit_on_cpu(lambda key, *parameters: draw(key, *parameters, shape), options)
+
+    return lambda key, *parameters, shape: program(tuple(shape))(key, *parameters)
+
+
 def gamma(key, concentration, shape):
     """Draw gammas of rate one; a draw below the smallest normal number is raised to it, so that its logarithm is finite."""
-    return _gamma(_given(key), floating(concentration), tuple(shape))
+    return _gamma(_given(key), floating(concentration), shape=shape)
 
 
-@functools.partial(jax.jit, static_argnums=2)
+@_by_size
 def _gamma(key, concentration, shape):
     draw = jax.random.gamma(key, concentration, shape, concentration.dtype)
     tiny = jnp.finfo(draw.dtype).tiny
@@ -157,10 +169,10 @@ def _gamma(key, concentration, shape):
 
 def beta(key, concentration1, concentration0, shape):
     """Draw betas, kept off 0 and 1."""
-    return _beta(_given(key), *promote(concentration1, concentration0), tuple(shape))
+    return _beta(_given(key), *promote(concentration1, concentration0), shape=shape)
 
 
-@functools.partial(jax.jit, static_argnums=3)
+@_by_size
 def _beta(key, concentration1, concentration0, shape):
     draw = jax.random.beta(key, concentration1, concentration0, shape, concentration1.dtype)
     limits = jnp.finfo(draw.dtype)
@@ -170,8 +182,12 @@ def _beta(key, concentration1, concentration0, shape):
 
 def dirichlet(key, concentration, shape):
     """Draw points of the simplex."""
-    concentration = jnp.broadcast_to(floating(concentration), shape)
-    return jax.random.dirichlet(_given(key), concentration, shape[:-1], concentration.dtype)
+    return _dirichlet(_given(key), floating(concentration), shape=shape)
+
+
+@_by_size
+def _dirichlet(key, concentration, shape):
+    return jax.random.dirichlet(key, jnp.broadcast_to(concentration, shape), shape[:-1], concentration.dtype)
 
 
 def standard_t(key, df, shape):

@@ -6,7 +6,7 @@ import numpy as np
 from jax import lax
 
 from ppl.errors import BackendError, ShapeError
-from ppl_jax import dtypes
+from ppl_jax import dtypes, tracing
 
 # --- creation and conversion ---
 
@@ -21,9 +21,8 @@ def array(x, dtype=None):
         x = np.asarray(x)
     if (isinstance(x, np.ndarray) and x.ndim) or isinstance(x, bool):
         x = np.asarray(x)
-        # What ``asarray`` does to a host array is a program of its own, compiled for each shape.
-        return jax.device_put(x if dtype is None else x.astype(dtypes.resolve(dtype), copy=False), may_alias=False)
-    if dtype is not None:
+        return _on_device(x if dtype is None else x.astype(dtypes.resolve(dtype), copy=False))
+    if dtype is not None and dtypes.resolve(dtype) != getattr(x, "dtype", None):
         return jnp.asarray(x, dtype=dtypes.resolve(dtype))
     if isinstance(x, float):
         # A numpy scalar of that dtype converts in half the time that the argument ``dtype`` takes.
@@ -31,9 +30,16 @@ def array(x, dtype=None):
     return jnp.asarray(x)
 
 
+def _on_device(x):
+    """Return a host array as one of jax; what ``asarray`` does to it is a program of its own, compiled for each shape."""
+    return jax.device_put(x, may_alias=False)
+
+
 def zeros(shape, dtype=None):
     """Return zeros."""
-    return jnp.zeros(shape, dtypes.resolve(dtype))
+    if tracing.is_abstract():
+        return jnp.zeros(shape, dtypes.resolve(dtype))
+    return _on_device(np.zeros(shape, dtypes.resolve(dtype) or dtypes.default()))
 
 
 def ones(shape, dtype=None):
@@ -55,7 +61,9 @@ def arange(start, stop=None, step=1, dtype=None):
     """Return evenly spaced values."""
     if stop is None:
         start, stop = 0, start
-    return jnp.arange(start, stop, step, dtype=dtypes.resolve(dtype))
+    if tracing.is_abstract() or not all(isinstance(bound, int) for bound in (start, stop, step)):
+        return jnp.arange(start, stop, step, dtype=dtypes.resolve(dtype))
+    return _on_device(np.arange(start, stop, step, dtype=dtypes.resolve("int64" if dtype is None else dtype)))
 
 
 def linspace(start, stop, num):

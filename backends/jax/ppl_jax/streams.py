@@ -50,16 +50,23 @@ def hash_words(name):
     return np.frombuffer(hashlib.sha256(name.encode()).digest()[:8], dtype="<u4").copy()
 
 
-@jax.jit
 def fold_word(key, word):
     """Fold one unsigned word into ``key``."""
-    return jax.random.fold_in(key, word)
+    return _compiled(jax.random.fold_in)(key, word)
 
 
-@jax.jit
 def fold_words(key, words):
     """Fold two unsigned words into ``key``."""
+    return _compiled(_fold_twice)(key, words)
+
+
+def _fold_twice(key, words):
     return jax.random.fold_in(jax.random.fold_in(key, words[0]), words[1])
+
+
+@functools.cache
+def _compiled(fold):
+    return jit.jit_on_cpu(fold, jit.UNOPTIMIZED)
 
 
 def split_tuple(key, num):

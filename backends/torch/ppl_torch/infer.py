@@ -8,7 +8,7 @@ import torch
 
 from ppl import tree
 from ppl.errors import PplWarning
-from ppl_torch import autodiff, linalg, random
+from ppl_torch import autodiff, linalg, merging, random
 
 ROWS_A_BLOCK = 1024
 # torch itself splits elementwise work among threads from this size on.
@@ -19,6 +19,7 @@ def _host(leaves):
     if isinstance(leaves[0], torch.Tensor):
         return torch.stack([leaf.detach() for leaf in leaves]).cpu().numpy()
     return numpy.asarray(leaves)
+
 
 COMPILES_AHEAD = False
 """Whether a loop can be compiled in a thread beside other work."""
@@ -60,6 +61,11 @@ def _threads_that_pay(arrays):
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def merged(fn):
+    """Return ``fn`` such that, where it is recorded, operations of the same kind on the same tensors become one."""
+    return merging.merged(fn)
 
 
 def evaluate_shapes(fn, *arguments):

@@ -20,6 +20,9 @@ from ppl_torch import streams
 from ppl_torch.convert import dtype_of, floating, floatings, tensor
 from ppl_torch.tracing import is_tracing
 
+FEW = 512
+"""How many indices at most are drawn in a Python loop."""
+
 
 def key(seed):
     if isinstance(seed, torch.Generator):
@@ -226,6 +229,8 @@ def choice(key, n, size):
     place = _place(key)
     slots = torch.arange(size, device=place.get("device"))
     draws = slots + (torch.rand(size, dtype=torch.float64, **place) * (n - slots)).to(torch.int64)
+    if not traced and size <= FEW:
+        return _swapped(draws)
     pairs = torch.sort(draws * size + slots).values
     origin = _latest(pairs, size, slots, slots, slots)
     for _ in range((size - 1).bit_length()):
@@ -235,6 +240,15 @@ def choice(key, n, size):
         origin = further
     latest = _latest(pairs, size, draws, slots, torch.full_like(slots, -1))
     return torch.where(latest < 0, draws, origin[latest])
+
+
+def _swapped(draws):
+    """Return what the swaps of each place with that in ``draws`` bring there, one after another: few of them cost least so."""
+    moved, found = {}, []
+    for place, drawn in enumerate(draws.tolist()):
+        found.append(moved.get(drawn, drawn))
+        moved[drawn] = moved.get(place, place)
+    return torch.tensor(found, device=draws.device)
 
 
 def _latest(pairs, size, places, swaps, default):

@@ -20,6 +20,11 @@ def is_tracing():
     return _depth.get() > 0 or torch.compiler.is_compiling()
 
 
+def depth():
+    """Return how many recordings and ``vmap`` are under way inside each other."""
+    return _depth.get()
+
+
 @contextmanager
 def tracing():
     """Mark a block as traced, and keep torch.distributions from validating in it: a check branches on values.

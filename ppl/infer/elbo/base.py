@@ -39,6 +39,9 @@ class ELBO(ABC):
     jit: ClassVar[bool] = False
     """Whether a step with this loss is worth compiling on a backend that otherwise runs it as it is."""
 
+    repetitive: ClassVar[bool] = False
+    """Whether runs do the same operations again and again, as those of a chain do, so that it is worth to look for them."""
+
     def __init__(
         self,
         num_particles: int = 1,
@@ -149,6 +152,8 @@ class ELBO(ABC):
 
 
 def _average(estimates: list[Estimate], num: int) -> Estimate:
+    if num == 1 and len(estimates) == 1:
+        return estimates[0]
     loss = sum(estimate.loss for estimate in estimates) / num
     surrogate = sum(estimate.surrogate for estimate in estimates) / num
     return Estimate(loss, surrogate, estimates[0].terms if len(estimates) == 1 else _add_terms(estimates))

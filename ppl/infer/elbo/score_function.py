@@ -22,22 +22,24 @@ class ScoreFunctionELBO(ELBO):
         model_trace.compute_log_prob()
         guide_trace.compute_score_parts()
         model_sites, guide_sites = sample_sites(model_trace), sample_sites(guide_trace)
-        elbo, surrogate, terms = 0.0, 0.0, {}
-        for name, site in model_sites:
-            elbo, surrogate = elbo + site["log_prob_sum"], surrogate + site["log_prob_sum"]
-            terms[f"model site {name}"] = autodiff.stop_gradient(site["log_prob_sum"])
+        elbo: Any = 0.0
+        terms = {f"model site {name}": site["log_prob_sum"] for name, site in model_sites}
+        for term in terms.values():
+            elbo = elbo + term
+        surrogate = elbo
         for name, site in guide_sites:
-            elbo = elbo - site["log_prob_sum"]
-            terms[f"guide site {name}"] = autodiff.stop_gradient(site["log_prob_sum"])
-            if site["is_observed"]:
-                surrogate = surrogate - site["log_prob_sum"]
-                continue
+            terms[f"guide site {name}"] = density = site["log_prob_sum"]
+            before, elbo = elbo, elbo - density
             _, score, entropy = site["score_parts"]
-            if not is_zero(entropy):
+            if site["is_observed"] or entropy is site["log_prob"]:
+                # As long as all terms are pathwise, the bound is its own surrogate and is summed up once.
+                surrogate = elbo if surrogate is before else surrogate - density
+            elif not is_zero(entropy):
                 surrogate = surrogate - ops.sum(entropy)
-            if not is_zero(score):
+            if not site["is_observed"] and not is_zero(score):
                 surrogate = surrogate + self.weigh(name, site, score, guide_sites, model_sites)
-        return Estimate(-autodiff.stop_gradient(ops.array(elbo)), -ops.array(surrogate), terms)
+        loss = -ops.array(elbo)
+        return Estimate(autodiff.stop_gradient(loss), loss if surrogate is elbo else -ops.array(surrogate), terms)
 
     @abstractmethod
     def weigh(self, name: str, site: Message, score: Any, guide_sites: Sites, model_sites: Sites) -> Any:

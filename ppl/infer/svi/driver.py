@@ -390,7 +390,9 @@ class SVI:
             key = self._structure(arguments, constraints)
             if key not in self._loops:
                 pure_step = self._pure_step_with(constraints)
-                self._loops[key] = Loop(self.backend.infer.loop, pure_step, arguments, self.stable_update)
+                # Steps of many small operations run no slower by it.
+                quick = getattr(self.loss, "repetitive", False)
+                self._loops[key] = Loop(self.backend.infer.loop, pure_step, arguments, self.stable_update, quick)
             try:
                 return self._loops[key], *self._loops[key].run(state, count, *arguments.arrays)
             except UnknownParam as unknown:

@@ -30,12 +30,20 @@ class Loop:
     :param pure_step: ``pure_step(state, args, kwargs) -> (state, estimate)``.
     :param arguments: arguments of model and guide; their arrays are traced, the rest is fixed.
     :param stable: whether the fit goes on after a refused step.
+    :param quick: whether time to compile matters more than the last part of speed.
 
     A step gives its loss and the position in :attr:`sites` of the first site that is not finite, -1 if none is to
     blame, -2 if the loss is finite. After a refused step the fit stands still, unless it is stable.
     """
 
-    def __init__(self, loop: Callable[..., Any], pure_step: Callable[..., Any], arguments: ModelArguments, stable: bool) -> None:
+    def __init__(
+        self,
+        loop: Callable[..., Any],
+        pure_step: Callable[..., Any],
+        arguments: ModelArguments,
+        stable: bool,
+        quick: bool = False,
+    ) -> None:
         self.sites: list[str] = []
 
         def step(state: Carried, *arrays: Any) -> tuple[Carried, tuple[Any, Any]]:
@@ -51,7 +59,7 @@ class Loop:
             refused = state.num_refused + ops.astype(ops.logical_not(finite), ops.dtype_name(state.num_refused))
             return Carried(SVIState(params, optim, new.key), refused), (estimate.loss, _culprit(estimate, finite))
 
-        self.run = loop(step, quick=False)
+        self.run = loop(step, quick=quick)
 
 
 def _culprit(estimate: Estimate, finite: Any) -> Any:

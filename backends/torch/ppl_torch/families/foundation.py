@@ -17,7 +17,9 @@ from ppl_torch.native import EndOfTorch, Native, checked, one_or_other
 
 class Normal(Native, native.Normal, EndOfTorch, distributions.Normal):
     def __init__(self, loc=0.0, scale=1.0, *, validate_args=None):
-        native.Normal.__init__(self, *self.promote(loc, scale), validate_args=False)
+        # Not by torch's own initialisation, which broadcasts anew what is broadcast.
+        self.loc, self.scale = self.promote(loc, scale)
+        native.Distribution.__init__(self, self.loc.shape, validate_args=False)
         self._check_parameters(validate_args)
 
     # torch loses the digits of the lower tail.
@@ -30,8 +32,10 @@ class Normal(Native, native.Normal, EndOfTorch, distributions.Normal):
 
 class Bernoulli(Native, native.Bernoulli, EndOfTorch, distributions.Bernoulli):
     def __init__(self, probs=None, logits=None, *, validate_args=None):
-        parameters = one_or_other(self, probs=probs, logits=logits)
-        native.Bernoulli.__init__(self, **parameters, validate_args=False)
+        # As for Normal.
+        ((name, self._param),) = one_or_other(self, probs=probs, logits=logits).items()
+        setattr(self, name, self._param)
+        native.Distribution.__init__(self, self._param.shape, validate_args=False)
         self._check_parameters(validate_args)
 
     # torch moves probabilities off 0 and 1 before it takes logarithms; the shared density is exact there.
