@@ -28,12 +28,14 @@ if TYPE_CHECKING:
     from ppl.distributions.chi2 import Chi2
     from ppl.distributions.dirichlet import Dirichlet
     from ppl.distributions.dirichlet_multinomial import DirichletMultinomial
+    from ppl.distributions.discrete_hmm import DiscreteHMM
     from ppl.distributions.empirical import Empirical
     from ppl.distributions.exponential import Exponential
     from ppl.distributions.exponential_family import ExponentialFamily
     from ppl.distributions.fisher_snedecor import FisherSnedecor
     from ppl.distributions.gamma import Gamma
     from ppl.distributions.gamma_poisson import GammaPoisson
+    from ppl.distributions.gaussian_hmm import GaussianHMM
     from ppl.distributions.gaussian_random_walk import GaussianRandomWalk
     from ppl.distributions.gaussian_scale_mixture import GaussianScaleMixture
     from ppl.distributions.geometric import Geometric
@@ -101,12 +103,14 @@ HOMES = {
     "Chi2": "chi2",
     "Dirichlet": "dirichlet",
     "DirichletMultinomial": "dirichlet_multinomial",
+    "DiscreteHMM": "discrete_hmm",
     "Empirical": "empirical",
     "Exponential": "exponential",
     "ExponentialFamily": "exponential_family",
     "FisherSnedecor": "fisher_snedecor",
     "Gamma": "gamma",
     "GammaPoisson": "gamma_poisson",
+    "GaussianHMM": "gaussian_hmm",
     "GaussianRandomWalk": "gaussian_random_walk",
     "GaussianScaleMixture": "gaussian_scale_mixture",
     "Geometric": "geometric",

@@ -3,8 +3,9 @@
 import math
 
 from ppl import constraints, ops
-from ppl.distributions.counting import in_range, times_log
+from ppl.distributions.counting import in_range, log_power, log_power_of_rest, times_log
 from ppl.distributions.dispatch import derived_parameter
+from ppl.distributions.distribution import as_floating
 from ppl.distributions.exponential_family import ExponentialFamily
 from ppl.distributions.gaps import COUNTS
 from ppl.ops import random
@@ -46,6 +47,10 @@ class Bernoulli(ExponentialFamily):
         return random.bernoulli(rng_key, ops.autodiff.stop_gradient(self.probs), self.shape(sample_shape))
 
     def log_prob(self, value):
+        if self._given == "logits" and self._knows_support():
+            # Zero or one for certain: one function of the log odds of what was seen.
+            (value,) = as_floating(value)
+            return ops.log_expit((2.0 * value - 1.0) * self.logits)
         inside, value = in_range(value, 1.0)
         if self._given == "logits":
             # One logarithm for both outcomes: the unlikely one costs the size of the log odds more. In this form infinite log
@@ -54,7 +59,7 @@ class Bernoulli(ExponentialFamily):
             size = ops.where(likely, self.logits, -self.logits)
             score = -times_log(ops.where(likely, 1.0 - value, value), size) - ops.log1p(ops.exp(-size))
         else:
-            score = ops.xlogy(value, self.probs) + ops.xlog1py(1.0 - value, -self.probs)
+            score = log_power(self.probs, value) + log_power_of_rest(self.probs, 1.0 - value)
         return ops.where(inside, score, -math.inf)
 
     def cdf(self, value):

@@ -8,6 +8,8 @@ from ppl.distributions.counting import (
     counts_up_to_largest,
     in_range,
     log_choose,
+    log_power,
+    log_power_of_rest,
     summed_entropy,
     times_log,
     whole_count,
@@ -77,7 +79,7 @@ class Binomial(Distribution):
         if self._given == "logits":
             score = times_log(value, ops.log_expit(self.logits)) + times_log(failures, ops.log_expit(-self.logits))
         else:
-            score = ops.xlogy(value, self.probs) + ops.xlog1py(failures, -self.probs)
+            score = log_power(self.probs, value) + log_power_of_rest(self.probs, failures)
         score = score + log_choose(value, failures)
         return ops.where(inside, score, -math.inf)
 

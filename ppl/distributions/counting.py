@@ -30,6 +30,21 @@ def times_log(count, log_weight):
     return count * ops.where(nothing, ops.zeros_like(log_weight), log_weight)
 
 
+def log_power(weight, count):
+    r"""Return :math:`k \log w`, zero where both are zero, and ``-inf`` without a gradient where the weight alone is.
+
+    A sum over enumerated sites has terms that are impossible, each with a weight of zero, which no gradient there may make NaN.
+    """
+    impossible = (weight == 0) & (count != 0)
+    return ops.where(impossible, -math.inf, ops.xlogy(count, ops.where(impossible, ops.ones_like(weight), weight)))
+
+
+def log_power_of_rest(weight, count):
+    r"""Return :math:`k \log(1 - w)` as :func:`log_power` does, precise for a small weight."""
+    impossible = (weight == 1) & (count != 0)
+    return ops.where(impossible, -math.inf, ops.xlog1py(count, ops.where(impossible, ops.zeros_like(weight), -weight)))
+
+
 def in_range(value, most=None):
     """Return whether each number lies from zero to ``most``, and the floating numbers with zero in place of the others."""
     (value,) = as_floating(value)

@@ -311,7 +311,7 @@ class Distribution(metaclass=DistributionMeta):
     def __reduce__(self) -> Any:
         if self.backend is None:
             raise PplError(f"{type(self).__name__} has no backend; expected an object made by calling its public class")
-        return revive, (self.definition, self.backend.name, dict(self.__dict__))
+        return revive, (self.definition, self.backend.address, dict(self.__dict__))
 
     def _shown_parameters(self) -> dict[str, Any]:
         return {

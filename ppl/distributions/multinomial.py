@@ -4,7 +4,7 @@ import math
 
 from ppl import constraints, ops
 from ppl.distributions.categorical import normalised
-from ppl.distributions.counting import counts_up_to_largest, draw_counts, in_range, log_choose, times_log, whole_count
+from ppl.distributions.counting import counts_up_to_largest, draw_counts, in_range, log_choose, log_power, times_log, whole_count
 from ppl.distributions.dispatch import derived_parameter
 from ppl.distributions.distribution import Distribution, as_floating
 from ppl.distributions.gaps import NOT_PATHWISE, VECTOR
@@ -67,7 +67,7 @@ class Multinomial(Distribution):
         # Category after category, so many of those that are left: a product of binomial coefficients.
         left = ops.flip(ops.cumsum(ops.flip(value, axis=-1), axis=-1), axis=-1)
         ways = log_choose(value, left - value)
-        score = ops.xlogy(value, self.probs) if self._given == "probs" else times_log(value, self.logits)
+        score = log_power(self.probs, value) if self._given == "probs" else times_log(value, self.logits)
         return ops.where(inside, ops.sum(ways + score, axis=-1), -math.inf)
 
     def entropy(self):

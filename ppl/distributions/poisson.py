@@ -3,7 +3,7 @@
 import math
 
 from ppl import constraints, ops
-from ppl.distributions.counting import in_range
+from ppl.distributions.counting import in_range, log_power
 from ppl.distributions.distribution import Distribution
 from ppl.distributions.exponential_family import ExponentialFamily
 from ppl.distributions.gaps import COUNTS, NO_CLOSED_FORM, NOT_FINITE
@@ -52,7 +52,7 @@ class Poisson(ExponentialFamily):
         factorial = ops.where(large, remainder, ops.gammaln(near + 1.0))
         shift = ops.where(large, value, ops.zeros_like(value)) - self.rate
         ratio = self.rate / ops.where(large, far, ops.ones_like(far))
-        return ops.where(inside, ops.xlogy(value, ratio) + shift - factorial, -math.inf)
+        return ops.where(inside, log_power(ratio, value) + shift - factorial, -math.inf)
 
     def cdf(self, value):
         inside, value = in_range(ops.floor(value))

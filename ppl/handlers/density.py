@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -28,7 +29,26 @@ def _log_prob(node: Message) -> Any:
         return log_prob(node["value"], *node["args"], **node["kwargs"])
     if mask is False:
         return ops.zeros(tuple(fn.batch_shape))
-    return fn.log_prob(feasible(fn, node["value"], mask))
+    value = feasible(fn, node["value"], mask)
+    try:
+        return fn.log_prob(value)
+    except ConstraintError:
+        inside = _possible(node, value)
+        if inside is None:
+            raise
+        return ops.where(inside, fn.log_prob(feasible(fn, value, inside)), -math.inf)
+
+
+def _possible(node: Message, value: Any) -> Any:
+    """Return where an observed value lies in a support that depends on enumerated sites; ``None`` if it does so nowhere."""
+    enumerated = node["infer"].get("_dim_to_id")
+    if not enumerated or not node["is_observed"]:
+        return None
+    inside = found = node["fn"].support.check(value)
+    for dim in enumerated:
+        if -dim <= ops.ndim(found):
+            found = ops.any(found, axis=dim, keepdims=True)
+    return inside if bool(ops.all(found)) else None
 
 
 def _score_parts(node: Message) -> ScoreParts:
@@ -67,7 +87,11 @@ def compute_score_parts(name: str, node: Message) -> None:
         raise SiteError(f"site {name!r} draws from {node['fn']!r}, which has no score_parts; expected a distribution")
     parts = _explained(_score_parts, name, node)
     _add(name, node, parts.log_prob)
-    node["score_parts"] = parts.scale_and_mask(node["scale"], node["mask"])
+    log_prob, entropy = node["log_prob"], parts.entropy_term
+    if entropy is parts.log_prob:
+        node["score_parts"] = ScoreParts(log_prob, parts.score_function, log_prob)
+    else:
+        node["score_parts"] = parts._replace(log_prob=log_prob, entropy_term=scale_and_mask(entropy, node["scale"], node["mask"]))
 
 
 def _explain(name: str, node: Message, error: Exception) -> SiteError:

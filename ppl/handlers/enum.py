@@ -110,7 +110,8 @@ class enum(PerEntry):
                 raise PlateCollision(
                     f"plate {plate!r} uses dim={dim} at site {message['name']!r}, but enum has first_available_dim={first} and "
                     f"gives dimensions from there to the left; expected plates to the right of it; try first_available_dim="
-                    f"{min(plates.values()) - 1}\n{run.table()}"
+                    f"{min(plates.values()) - 1}, which is max_plate_nesting={-min(plates.values())} where inference asks for "
+                    f"that\n{run.table()}"
                 )
         stray = run.allocator.unexplained(message, batch_shape)
         if stray is not None:

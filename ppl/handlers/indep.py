@@ -19,6 +19,7 @@ class CondIndepStackFrame(NamedTuple):
     :param size: how many elements a site has along it, ``None`` if the plate declares none.
     :param counter: the step of a sequential plate.
     :param full_size: the size before subsampling.
+    :param independent: whether its elements are independent of each other; time is a dimension whose elements are not.
     """
 
     name: str
@@ -26,6 +27,7 @@ class CondIndepStackFrame(NamedTuple):
     size: int | None
     counter: int
     full_size: int | None = None
+    independent: bool = True
 
     @property
     def vectorized(self) -> bool:

@@ -89,8 +89,7 @@ class Trace:
         """Raise ``DuplicateSite`` unless the recorded site ``name`` may come again as ``node``, met at ``place``."""
         known = self.nodes[name]
         if not _may_recur(known, node):
-            found = ((code, met[name]) for code, met in self._places if name in met)
-            raise DuplicateSite(_duplicate(name, (known, next(found, None)), (node, place)))
+            raise DuplicateSite(_duplicate(name, (known, self.place_of(name)), (node, place)))
 
     def places_in(self, code: CodeType) -> dict[str, int]:
         """Return a dict to be filled with the sites that ``code`` meets from now on and the offsets of their instructions."""
@@ -99,6 +98,10 @@ class Trace:
                 return met
         self._places.append((code, {}))
         return self._places[-1][1]
+
+    def place_of(self, site_name: str) -> Place | None:
+        """Return the code that met a site and the offset of its instruction, ``None`` if that was not recorded."""
+        return next(((code, met[site_name]) for code, met in self._places if site_name in met), None)
 
     def add_edge(self, site1: str, site2: str) -> None:
         """Add an edge from ``site1`` to ``site2``; unknown names become empty nodes."""
@@ -281,5 +284,10 @@ def _describe(node: Message, place: Place | None) -> str:
 
 def _line(code: CodeType, offset: int) -> str:
     """Return file and line of the instruction at ``offset``."""
+    return f"{code.co_filename}:{line_of(code, offset)}"
+
+
+def line_of(code: CodeType, offset: int) -> int:
+    """Return the number of the line of the instruction at ``offset``."""
     lines = (line for start, end, line in code.co_lines() if start <= offset < end and line is not None)
-    return f"{code.co_filename}:{next(lines, code.co_firstlineno)}"
+    return next(lines, code.co_firstlineno)

@@ -9,10 +9,11 @@ from ppl import ops
 from ppl.distributions.score_parts import scale_and_mask
 from ppl.errors import InferenceError
 from ppl.infer.draws import DrawsOfModel, flat_draws, same_number
+from ppl.infer.enum.elimination import has_finite_support
 from ppl.infer.latents import is_latent
 from ppl.infer.potential import ModelArguments
 from ppl.primitives.validation import is_validation_enabled, validation_enabled
-from ppl.typing import Model
+from ppl.typing import Message, Model
 
 
 def log_likelihood(
@@ -92,7 +93,13 @@ def require_draws(trace: Any, samples: Mapping[str, Any]) -> None:
             raise InferenceError(
                 f"the posterior samples lack the latent site {name!r}; expected draws of every latent site, received "
                 f"{sorted(samples)}; try the samples of a run on this very model, or handlers.condition for known values"
+                + (", or infer.Predictive(..., infer_discrete=True) for what was summed out" if is_summed_out(site) else "")
             )
+
+
+def is_summed_out(site: Message) -> bool:
+    """Return whether samplers of continuous sites sum out this site of a trace, so that they give no draws of it."""
+    return is_latent(site) and has_finite_support(site["fn"])
 
 
 def observed_log_probs(trace: Any) -> dict[str, Any]:

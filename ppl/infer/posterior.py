@@ -7,14 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
 from typing import Any
 
-from ppl import ops, registry
+from ppl import handlers, ops, registry
 from ppl.errors import InferenceError
 from ppl.infer import arviz_export, posterior_file
 from ppl.infer.abstract_infer import Marginals, TracePosterior
 from ppl.infer.diagnostics import Summary, ess_mean, summarize
+from ppl.infer.discrete import Learned, infer_every_discrete
 from ppl.infer.draws import DrawsOfModel, on_host, same_number
-from ppl.infer.likelihood import pointwise_log_likelihood, require_draws
+from ppl.infer.likelihood import is_summed_out, pointwise_log_likelihood, require_draws
 from ppl.infer.potential import ModelArguments, as_data
+from ppl.infer.predictive import Predictive
 from ppl.infer.site_layout import SiteLayout, layout_of
 from ppl.ops import random
 from ppl.typing import Model
@@ -295,13 +297,20 @@ class Posterior(TracePosterior):
         if self._model is None:
             raise InferenceError(f"there are no draws of the site {name!r}; expected some of {sorted(samples)}")
         draws = self._draws_of_model()
+        discrete: list[str] = []
 
         def look(trace: Any) -> None:
-            require_draws(trace, draws.samples)
+            discrete[:] = _without_draws(trace, draws)
+            require_draws(trace, dict.fromkeys(discrete, None) | draws.samples)
             _require_value(trace, name)
 
         draws.inspect(look)
-        values = draws.evaluate(lambda trace: trace.nodes[name]["value"])
+        if discrete:
+            predictive = Predictive(draws.model, draws.samples, infer_discrete=True, return_sites=[name])
+            args, kwargs = draws.arguments.rebuild(draws.arguments.arrays)
+            values = on_host(predictive(*args, rng_key=0, **kwargs)[name])
+        else:
+            values = draws.evaluate(lambda trace: trace.nodes[name]["value"])
         return ops.array(values.reshape(*self._shape(), *values.shape[1:]))
 
     def _weights_by_chain(self) -> Any:
@@ -338,7 +347,22 @@ class TracesOfDraws(Sequence[Any]):
             return [self[place] for place in range(*index.indices(len(self)))]
         place = range(len(self))[index]
         with registry.using(self._posterior.backend):
-            return self._posterior._draws_of_model().trace(place)
+            return _trace(self._posterior._draws_of_model(), place)
+
+
+def _trace(draws: DrawsOfModel, index: int) -> Any:
+    """Return the trace of one draw; discrete sites that were summed out are drawn from their posterior."""
+    trace = draws.trace(index)
+    if not _without_draws(trace, draws):
+        return trace
+    args, kwargs = draws.arguments.rebuild(draws.arguments.arrays)
+    known = handlers.substitute(draws.model, data=draws.values(index))
+    return handlers.trace(handlers.seed(infer_every_discrete(known, Learned()), rng_seed=index)).get_trace(*args, **kwargs)
+
+
+def _without_draws(trace: Any, draws: DrawsOfModel) -> list[str]:
+    """Return the names of latent sites of finite support that have no draws."""
+    return [name for name, site in trace.nodes.items() if name not in draws.samples and is_summed_out(site)]
 
 
 def _require_value(trace: Any, name: str) -> None:

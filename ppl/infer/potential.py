@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from ppl import handlers, ops, registry, tree
 from ppl.errors import InferenceError, PplError, PplWarning
 from ppl.infer.latents import LatentSite, is_latent, refuse_discrete, split_vector
+from ppl.infer.particles import deepest_plate
 from ppl.ops import autodiff, compile
 from ppl.primitives.validation import is_validation_enabled, validation_enabled
 from ppl.transforms import biject_to
@@ -60,14 +61,17 @@ class Elimination(Protocol):
     def covers(self, site: Message) -> bool:
         """Return whether it sums out this latent site of finite support."""
 
-    def around(self, model: Model, max_plate_nesting: int | None) -> Model:
+    def around(self, model: Model, max_plate_nesting: int) -> Model:
         """Return ``model`` such that the covered sites take all their values.
 
-        :param max_plate_nesting: how many batch dimensions plates use, ``None`` to find out.
+        :param max_plate_nesting: how many batch dimensions plates use.
         """
 
     def log_density(self, trace: Any) -> Any:
         """Return the log density of a run of the model under :meth:`around`, the covered sites summed out: a scalar."""
+
+    def check(self, model: Model, args: tuple[Any, ...], kwargs: dict[str, Any], max_plate_nesting: int) -> None:
+        """Raise if ``model``, all of whose other latent sites have values, means something else under :meth:`around`."""
 
 
 class Potential:
@@ -76,12 +80,14 @@ class Potential:
     :param model: a callable with primitives.
     :param arguments: its arguments.
     :param elimination: what sums out discrete sites; without one they are refused.
-    :param max_plate_nesting: how many batch dimensions plates use, for ``elimination``.
-    :raises InferenceError: if the model has no latent site, a discrete one, or a subsampled plate.
+    :param max_plate_nesting: how many batch dimensions plates use, for ``elimination``; found by a run if ``None``.
+    :raises InferenceError: if the model has no continuous latent site, a discrete one that cannot be summed out, a subsampled
+        plate, or plates deeper than ``max_plate_nesting``.
 
     ``log_density(vector, data)`` is pure: ``vector`` has shape ``(size,)`` and ``data`` is ``arguments.arrays`` or arrays of
     the same shapes. The transform of each site is taken from its support as the model runs, so supports may depend on other
-    sites.
+    sites, but for those that are summed out. Deterministic sites behind one of these may depend on its value, so that they
+    have none themselves; a warning names them.
     """
 
     def __init__(
@@ -94,13 +100,14 @@ class Potential:
         self.model = model
         self.arguments = arguments
         self.elimination = elimination
-        self.max_plate_nesting = max_plate_nesting
+        self.max_plate_nesting = max_plate_nesting or 0
         self.backend = registry.active()
         self.sites: list[LatentSite] = []
         self.eliminated: list[str] = []
         self.deterministic: list[str] = []
         self._all_inside: Callable[..., Any] | None = None
-        self._discover()
+        self._compared = False
+        self._discover(max_plate_nesting)
 
     @property
     def size(self) -> int:
@@ -112,25 +119,29 @@ class Potential:
         """Names of the latent sites, in the order of the vector."""
         return [site.name for site in self.sites]
 
-    def _discover(self) -> None:
+    def _discover(self, max_plate_nesting: int | None) -> None:
         found: list[LatentSite] = []
+        behind: list[str] = []
 
         def run(data: Sequence[Any]) -> None:
             args, kwargs = self.arguments.rebuild(data)
             trace = handlers.trace(handlers.seed(self.model, rng_seed=0)).get_trace(*args, **kwargs)
             offset = 0
             found.clear()
+            behind.clear()
             self.deterministic.clear()
             self.eliminated.clear()
             for name, site in trace.nodes.items():
                 infer = site.get("infer") or {}
                 if infer.get("_deterministic"):
-                    self.deterministic.append(name)
+                    (behind if self.eliminated else self.deterministic).append(name)
                 elif site["type"] == "subsample" and infer.get("_subsampled"):
                     _refuse_subsampling(name)
                 elif is_latent(site):
                     support = site["fn"].support
-                    if self.elimination is not None and support.is_discrete and self.elimination.covers(site):
+                    if self.elimination is not None and support.is_discrete:
+                        if not self.elimination.covers(site):
+                            _refuse_infinite(name, site["fn"])
                         self.eliminated.append(name)
                         continue
                     refuse_discrete(name, support)
@@ -138,14 +149,25 @@ class Potential:
                     place = LatentSite(name, shape, tuple(biject_to(support).inverse_shape(shape)), offset)
                     found.append(place)
                     offset += place.size
+            if self.eliminated:
+                self.max_plate_nesting = _nesting(trace, max_plate_nesting)
 
         self.backend.infer.evaluate_shapes(run, self.arguments.arrays)
         if not found:
             raise InferenceError(
                 "the model has no latent site: it has no sample site that is not observed; expected at least one unobserved "
                 "continuous site; try to leave out the value of obs= (or the condition) of what is to be inferred"
+                + (", or infer.infer_discrete where all latent sites are discrete, as here" if self.eliminated else "")
             )
         self.sites = found
+        if behind:
+            warnings.warn(
+                f"deterministic sites {behind} come after {self.eliminated[0]!r}, which is summed out, so that they may have no "
+                "single value, and no draws of them are kept; try to compute them before it, or "
+                "infer.Predictive(model, posterior_samples, infer_discrete=True)",
+                PplWarning,
+                stacklevel=2,
+            )
 
     def _run(self, vector: Any, data: Sequence[Any]) -> tuple[Any, Any]:
         unconstrained = split_vector(self.sites, vector)
@@ -158,15 +180,22 @@ class Potential:
             transform = biject_to(site["fn"].support)
             point = unconstrained[site["name"]]
             value = transform(point)
+            if self.eliminated and tuple(ops.shape(value)) != shapes[site["name"]]:
+                _refuse_moving_support(site, self.eliminated)
             log_det = transform.log_abs_det_jacobian(point, value)
             total = total + ops.sum(log_det)
             return value
 
         args, kwargs = self.arguments.rebuild(data)
-        model: Model = handlers.substitute(self.model, substitute_fn=value_of)
-        if self.elimination is not None and self.eliminated:
-            model = self.elimination.around(model, self.max_plate_nesting)
+        shapes = {site.name: tuple(site.shape) for site in self.sites}
+        model = self._summing_out(handlers.substitute(self.model, substitute_fn=value_of))
         return handlers.trace(model).get_trace(*args, **kwargs), total
+
+    def _summing_out(self, model: Model) -> Model:
+        """Return ``model`` with all values of the sites that are summed out."""
+        if self.elimination is None or not self.eliminated:
+            return model
+        return self.elimination.around(model, self.max_plate_nesting)
 
     def log_density(self, vector: Any, data: Sequence[Any]) -> Any:
         """Return the joint log density of latent and observed sites, Jacobian included: a scalar."""
@@ -183,7 +212,7 @@ class Potential:
     def unconstrain(self, values: dict[str, Any], data: Sequence[Any]) -> Any:
         """Return the vector at which the latent sites take ``values`` (constrained, by name)."""
         args, kwargs = self.arguments.rebuild(data)
-        trace = handlers.trace(handlers.substitute(self.model, data=values)).get_trace(*args, **kwargs)
+        trace = handlers.trace(self._summing_out(handlers.substitute(self.model, data=values))).get_trace(*args, **kwargs)
         pieces = []
         for site in self.sites:
             node = trace.nodes[site.name]
@@ -206,6 +235,7 @@ class Potential:
         """Refuse observed values outside their supports; ``vector`` is a point of finite log density.
 
         :raises SiteError: naming the site and the value.
+        :raises EnumerationError: if the model means something else where discrete sites take all their values.
 
         Compiled code checks nothing, and the formula of a discrete log density may be finite at any real number.
         """
@@ -218,20 +248,28 @@ class Potential:
         if not inside:
             with validation_enabled(True):
                 self._run(vector, data)[0].compute_log_prob()
+        if self.elimination is not None and self.eliminated and not self._compared:
+            args, kwargs = self.arguments.rebuild(data)
+            values = self.constrain(vector, data)
+            known = handlers.substitute(self.model, data={name: values[name] for name in self.names})
+            self.elimination.check(handlers.seed(known, rng_seed=0), args, kwargs, self.max_plate_nesting)
+            self._compared = True
 
     def _observations_inside(self, vector: Any, data: Sequence[Any]) -> Any:
         inside = ops.array(True)
         for site in self._run(vector, data)[0].nodes.values():
             if site["type"] == "sample" and site["is_observed"] and site["mask"] is not False:
                 try:
-                    inside = inside & ops.all(site["fn"].support.check(site["value"]))
+                    checked = site["fn"].support.check(site["value"])
                 except NotImplementedError:
                     continue
+                inside = inside & ops.all(_for_some_value(ops.any, checked, site))
         return inside
 
     def explain(self, vector: Any, data: Sequence[Any]) -> str:
         """Return a table of each site at ``vector``: value, whether it lies in the support, log density, gradient.
 
+        Where a site depends on others that are summed out, it is told of at the values that suit it best.
         The first complaint that the checks of sites and distributions make there follows the table.
         """
         with registry.using(self.backend), self.backend.infer.quiet():
@@ -262,21 +300,58 @@ class Potential:
     def _explain_site(self, name: str, site: dict, gradient: Any) -> tuple[str, ...]:
         value = ops.array(site["value"])
         try:
-            inside = bool(ops.all(site["fn"].support.check(value)))
+            inside = bool(ops.all(_for_some_value(ops.any, site["fn"].support.check(value), site)))
         except NotImplementedError:
             inside = True
         place = next((place for place in self.sites if place.name == name), None)
         finite = "-"
         if place is not None:
             finite = "finite" if bool(ops.all(ops.isfinite(gradient[place.offset : place.offset + place.size]))) else "NOT FINITE"
-        kind = "observed" if site["is_observed"] else "latent"
-        return name, kind, _preview(value), "yes" if inside else "NO", f"{float(site['log_prob_sum']):.6g}", finite
+        kind = "observed" if site["is_observed"] else "summed out" if name in self.eliminated else "latent"
+        log_prob = ops.sum(_for_some_value(ops.max, site["log_prob"], site))
+        return name, kind, _preview(value), "yes" if inside else "NO", f"{float(log_prob):.6g}", finite
 
 
 def _preview(value: Any) -> str:
     flat = ops.to_numpy(value).reshape(-1)
     shown = " ".join(f"{float(number):.4g}" for number in flat[:3])
     return shown if len(flat) <= 3 else f"{shown} ... ({len(flat)})"
+
+
+def _nesting(trace: Any, given: int | None) -> int:
+    """Return how many batch dimensions plates use: what was given, if it suffices for ``trace``."""
+    found = deepest_plate([trace])
+    if given is not None and given < found:
+        raise InferenceError(
+            f"max_plate_nesting={given}, but the plates of the model use {found} dimension(s), which leaves none for the values "
+            f"of discrete sites; expected at least {found}; try max_plate_nesting={found}, or to leave it out"
+        )
+    return found if given is None else given
+
+
+def _for_some_value(reduce: Callable[..., Any], array: Any, site: dict) -> Any:
+    """Return ``array``, of the batch shape of a site, reduced along the values of the enumerated sites that it depends on."""
+    for dim in site["infer"].get("_dim_to_id", ()):
+        if -dim <= ops.ndim(array):
+            array = reduce(array, axis=dim, keepdims=True)
+    return array
+
+
+def _refuse_infinite(name: str, fn: Any) -> None:
+    """Raise because a latent site can neither be moved nor summed out."""
+    raise InferenceError(
+        f"latent site {name!r} is discrete, and {fn!r} does not have a small finite support that could be summed over; expected "
+        f"every discrete latent site to have one; try to observe {name!r}, to put dist.Categorical over the values that matter, "
+        "to replace .to_event by a ppl.plate, or a continuous family that integrates it out, such as dist.GammaPoisson"
+    )
+
+
+def _refuse_moving_support(site: dict, eliminated: Sequence[str]) -> None:
+    raise InferenceError(
+        f"the support {site['fn'].support!r} or the shape of the latent site {site['name']!r} depends on one of the discrete "
+        f"sites {list(eliminated)}, which are summed out; expected one support for all of their values; try to sample a "
+        "fraction, dist.Uniform(0, 1), or a standardised value, and to scale it by the value of the discrete site"
+    )
 
 
 def _refuse_subsampling(name: str) -> None:

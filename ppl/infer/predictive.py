@@ -10,6 +10,7 @@ from typing import Any
 
 from ppl import handlers, ops, registry
 from ppl.errors import InferenceError, ParamError
+from ppl.infer.discrete import Learned, infer_every_discrete
 from ppl.infer.draws import DRAWS_A_BLOCK, same_number
 from ppl.infer.objective import ParamNames
 from ppl.infer.particles import deepest_plate, has_explicit_keys, in_plate, map_over_keys
@@ -39,6 +40,8 @@ class Predictive:
         a model whose operations broadcast on the left. Otherwise they are made in a compiled loop on jax, mapped over in blocks
         on torch where it can map the model's draws, and else one by one.
     :param batch_ndims: how many leading dimensions of the posterior samples count draws, 2 for chains and draws.
+    :param infer_discrete: whether latent sites of finite support that the posterior samples lack are drawn from their exact joint
+        posterior given the samples and what the model observes, in place of their prior; see :func:`ppl.infer.infer_discrete`.
     :param exclude_deterministic: whether deterministic sites among the posterior samples are left out and computed anew, as new
         data need; otherwise the model goes on with the values that they had.
     :raises InferenceError: if the numbers of draws disagree or are not given.
@@ -65,6 +68,7 @@ class Predictive:
         *,
         params: Mapping[str, Any] | None = None,
         batch_ndims: int = 1,
+        infer_discrete: bool = False,
         exclude_deterministic: bool = True,
     ) -> None:
         self.backend = registry.active()
@@ -74,6 +78,7 @@ class Predictive:
         names = [return_sites] if isinstance(return_sites, str) else return_sites
         self.return_sites = None if not names else tuple(names)
         self.parallel = parallel
+        self.infer_discrete = infer_discrete
         self.exclude_deterministic = exclude_deterministic
         samples = {name: ops.array(value) for name, value in (posterior_samples or {}).items()}
         if guide is not None and samples:
@@ -84,6 +89,7 @@ class Predictive:
             name: ops.reshape(value, (self.num_samples, *ops.shape(value)[batch_ndims:])) for name, value in samples.items()
         }
         self._programs: dict[Any, Any] = {}
+        self._learned = Learned()
 
     def _active(self) -> AbstractContextManager[Any]:
         return nullcontext() if registry.active() is self.backend else registry.using(self.backend)
@@ -126,14 +132,15 @@ class Predictive:
     ) -> dict[str, Any]:
         """Return the chosen sites of one run; ``around`` wraps model and guide."""
         model, guide = around(self.model), None if self.guide is None else around(self.guide)
-        if key is not None:
-            key_model, key_guide = random.split(key)
-            model = handlers.seed(model, rng_seed=key_model)
-            guide = None if guide is None else handlers.seed(guide, rng_seed=key_guide)
+        key_model, key_guide = (None, None) if key is None else random.split(key)
+        if guide is not None and key is not None:
+            guide = handlers.seed(guide, rng_seed=key_guide)
         if guide is not None:
             values = self._guided(guide, args, kwargs)
         fixed = {**self.params, **values}
         model = handlers.substitute(model, data=fixed) if fixed else model
+        model = infer_every_discrete(model, self._learned) if self.infer_discrete else model
+        model = model if key is None else handlers.seed(model, rng_seed=key_model)
         model = model if self.exclude_deterministic else recall(model, values)
         trace = handlers.trace(model).get_trace(*args, **kwargs)
         return self._collect(trace, values)
@@ -227,8 +234,8 @@ class Predictive:
             self._one(key, values, args, kwargs)
 
         with ParamNames() as seen:
-            # A guide may note things at its first run, which must be values.
-            if self.guide is None:
+            # A guide may note things at its first run, which must be values, and discrete sites are checked by them.
+            if self.guide is None and not self.infer_discrete:
                 try:
                     self.backend.infer.evaluate_shapes(run, arguments.arrays)
                 except ParamError:

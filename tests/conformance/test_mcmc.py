@@ -236,7 +236,7 @@ def test_model_without_latents(backend):
 
 def test_discrete_latent_is_named(backend):
     def model():
-        z = ppl.sample("z", dist.Bernoulli(0.5))
+        z = ppl.sample("z", dist.Poisson(0.5))
         ppl.sample("x", dist.Normal(z, 1.0))
 
     with pytest.raises(InferenceError, match="'z' is discrete"):

@@ -24,8 +24,8 @@ def is_computed(site: Message) -> bool:
 
 
 def plates_of(site: Message) -> Plates:
-    """Return the plates around a site that are dimensions of it."""
-    return {frame.dim: frame.name for frame in site["cond_indep_stack"] if frame.dim is not None}
+    """Return the plates around a site that are dimensions of it, time left out: later steps depend on earlier ones."""
+    return {frame.dim: frame.name for frame in site["cond_indep_stack"] if frame.dim is not None and frame.independent}
 
 
 def common(first: Plates, second: Plates) -> Plates:

@@ -7,6 +7,7 @@ from typing import Any
 from ppl import handlers, ops, registry
 from ppl.infer.elbo.base import ELBO
 from ppl.infer.elbo.trace_elbo import Trace_ELBO
+from ppl.infer.elbo.trace_enum_elbo import TraceEnum_ELBO
 from ppl.infer.elbo.trace_graph_elbo import TraceGraph_ELBO
 from ppl.infer.elbo.trace_mean_field_elbo import TraceMeanField_ELBO
 from ppl.infer.objective import Objective
@@ -92,5 +93,14 @@ class JitTraceMeanField_ELBO(_Compiled, TraceMeanField_ELBO):
 
     >>> from ppl import infer
     >>> infer.JitTraceMeanField_ELBO().jit
+    True
+    """
+
+
+class JitTraceEnum_ELBO(_Compiled, TraceEnum_ELBO):
+    """:class:`TraceEnum_ELBO` whose steps are compiled as those of :class:`JitTrace_ELBO`.
+
+    >>> from ppl import infer
+    >>> infer.JitTraceEnum_ELBO().jit
     True
     """

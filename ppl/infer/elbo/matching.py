@@ -29,7 +29,8 @@ def check_match(model_trace: Any, guide_trace: Any) -> None:
     :raises InferenceError: names the first site that one of them lacks, and lists both; or a site whose supports differ.
     :raises ShapeError: names a site whose shapes differ, and both shapes.
     """
-    in_model = {name for name, site in model_trace.nodes.items() if is_latent(site)}
+    # What is enumerated in the model needs no site in the guide.
+    in_model = {name for name, site in model_trace.nodes.items() if is_latent(site) and not _is_summed(name, site, guide_trace)}
     in_guide = {name for name, site in guide_trace.nodes.items() if is_latent(site) and not site["infer"].get("is_auxiliary")}
     if in_model != in_guide:
         _explain_sites(model_trace, in_model, in_guide)
@@ -51,7 +52,10 @@ def _explain_sites(model_trace: Any, in_model: set[str], in_guide: set[str]) -> 
     missing = sorted(in_model - in_guide)
     advice = "try to sample it in the guide, or to observe it in the model"
     if getattr(model_trace.nodes[missing[0]]["fn"], "is_discrete", False):
-        advice += "; it is discrete, and this loss neither enumerates it nor has a score function for it without a guide site"
+        advice += (
+            "; it is discrete, and this loss neither enumerates it nor has a score function for it without a guide site: "
+            "TraceEnum_ELBO sums it out if the model marks it with infer={'enumerate': 'parallel'}"
+        )
     raise InferenceError(f"the guide lacks {missing[0]!r}, a latent site of the model; {lists}; {advice}")
 
 
@@ -73,6 +77,10 @@ def _check_site(name: str, proposed: Message, target: Message, traces: tuple[Any
 
 def _shape(fn: Any) -> tuple[int, ...]:
     return (*fn.batch_shape, *fn.event_shape)
+
+
+def _is_summed(name: str, site: Message, guide_trace: Any) -> bool:
+    return "_enumerate_dim" in site["infer"] and name not in guide_trace
 
 
 def _is_enumerated(trace: Any) -> bool:

@@ -83,7 +83,7 @@ class Sampler:
         self._built = False
         self._building = threading.Lock()
         self._evaluate: Callable[..., Any]
-        self._advance: Callable[..., Any]
+        self._advance: Any
         self._constrain: Callable[..., Any]
         self.sites: dict[str, tuple[tuple[int, ...], str]]
 

@@ -12,6 +12,7 @@ from ppl.errors import InferenceError
 from ppl.infer.adapt import windows
 from ppl.infer.adapt.step_size import StepSizeAdaptation
 from ppl.infer.adapt.windows import Window
+from ppl.infer.enum.elimination import ParallelElimination
 from ppl.infer.initialization import init_to_uniform
 from ppl.infer.mcmc.blocks import Block, as_groups, block_mask
 from ppl.infer.mcmc.energy import EnergyPotential, init_to_params
@@ -41,7 +42,8 @@ class Kernel(ABC):
         ``[("a", "b"), ("c",)]``: dense within each tuple, diagonal elsewhere (``dense_mass`` is the same).
     :param transforms: a dict from site name to the transform from its support to unconstrained space, in place of the usual one;
         such a site is sampled as ``<name>_unconstrained``.
-    :param max_plate_nesting: the number of dimensions that plates use, left of which discrete sites are enumerated.
+    :param max_plate_nesting: the number of dimensions that plates use, left of which discrete sites take all their values; found
+        by a run of the model if ``None``.
     :param target_accept_prob: the mean acceptance probability that the step size is tuned to, in (0, 1).
     :param init_strategy: where chains start: one of the ``init_to_...`` functions.
     :param init: a fitted automatic guide instead, of any backend: chains start at draws of it, and its covariance is the inverse
@@ -55,7 +57,7 @@ class Kernel(ABC):
     ``jit_compile``, ``jit_options`` and ``ignore_jit_warnings`` are accepted and have no effect: what repeats is always compiled.
     """
 
-    elimination: ClassVar[Elimination | None] = None
+    elimination: ClassVar[Elimination | None] = ParallelElimination()
     """What sums discrete latent sites out of a model; ``None`` refuses them."""
 
     def __init__(
