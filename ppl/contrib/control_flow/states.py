@@ -1,0 +1,158 @@
+"""What is left of the enumerated sites of a loop: the weight of its last state, and draws of all of them given that one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ppl import ops
+from ppl.contrib.control_flow.factors import Steps, Term, Variable, pick, trimmed
+from ppl.distributions.distribution import Distribution
+from ppl.ops import chain, random
+from ppl.ops.semiring import LOG_SUM_PRODUCT, MAX_PRODUCT
+
+
+class Summed(Distribution):
+    """What a site of a loop says once the loop is summed out: a fixed log density, whatever its value.
+
+    :param like: the distribution of the site, of which it has events, support and values.
+    :param log_density: an array, or a function that returns it, called when it is first needed.
+    :param batch_shape: its batch shape.
+    """
+
+    def __init__(self, like: Any, log_density: Any, batch_shape: Any) -> None:
+        self._like, self._log_density = like, log_density
+        super().__init__(tuple(batch_shape), tuple(like.event_shape), validate_args=False)
+
+    @property
+    def support(self) -> Any:
+        """The support of the site."""
+        return self._like.support
+
+    @property
+    def has_rsample(self) -> bool:
+        """Whether draws of the site have gradients."""
+        return bool(self._like.has_rsample)
+
+    @property
+    def has_enumerate_support(self) -> bool:
+        """Whether the support of the site is finite."""
+        return bool(self._like.has_enumerate_support)
+
+    def enumerate_support(self, expand: bool = True) -> Any:
+        """Return the values of the site along a new leading axis."""
+        values = self._like.enumerate_support(expand=False)
+        shape = tuple(ops.shape(values))
+        event = shape[len(shape) - self.event_dim :]
+        values = ops.reshape(values, (shape[0], *(1,) * len(self.batch_shape), *event))
+        return ops.broadcast_to(values, (shape[0], *self.batch_shape, *event)) if expand else values
+
+    def log_prob(self, value: Any) -> Any:
+        """Return the fixed log density."""
+        if callable(self._log_density):
+            self._log_density = self._log_density()
+        return self._log_density
+
+    def _current_batch_shape(self) -> Any:
+        return self._batch_shape
+
+
+class States:
+    """Draws of the enumerated sites of a loop.
+
+    :param steps: how the steps were summed out.
+    :param terms: the log densities of the sites of the first step, and those of the later ones if there are any.
+    :param owners: the enumerated site of each dimension that stays.
+    :param sites: the enumerated sites by name.
+    :param reverse: whether the last slice came first.
+    """
+
+    def __init__(
+        self, steps: Steps, terms: list[list[Term]], owners: Mapping[int, str], sites: Mapping[str, Any], reverse: bool
+    ) -> None:
+        self.steps, self.terms, self.owners, self.sites, self.reverse = steps, terms, dict(owners), dict(sites), reverse
+
+    def best(self) -> Any:
+        """Return the log density of the most probable way to each last state, in the place of the sum over all of them."""
+        reduced = [self.steps.reduce(terms, MAX_PRODUCT) for terms in self.terms]
+        return trimmed(self.steps.last_state(reduced, MAX_PRODUCT))
+
+    def draw(self, indices: Mapping[str, Any], temperature: int = 1, key: Any = None) -> dict[str, Any]:
+        """Return values of the enumerated sites in all steps by name: a joint draw from their posterior, or its mode.
+
+        :param indices: for each enumerated site outside of the loop that it depends on, and for each site whose last value the
+            loop hands on, integers over the dimensions of its plates: which value it has.
+        :param temperature: 1 for a draw, 0 for the most probable values.
+        :param key: source of randomness; ``None`` for the ambient one.
+        """
+        steps = self.steps
+        if temperature and key is None:
+            key = random.next_key("scan")
+        keys = [None] * (1 + 2 * len(steps.local)) if key is None else random.split(key, 1 + 2 * len(steps.local))
+        reduced = [steps.reduce(terms, LOG_SUM_PRODUCT if temperature else MAX_PRODUCT) for terms in self.terms]
+        drawn = self._carried([self._given(part.array, indices) for part in reduced], indices, temperature, keys[0])
+        for place, variable in reversed(list(enumerate(steps.local))):
+            tables = [self._given(part.tables[place][1], indices) for part in reduced]
+            own = keys[1 + 2 * place : 3 + 2 * place]
+            drawn[variable.name] = self._local(variable, tables, drawn, temperature, own)
+        return {name: self._values(self.sites[name], index) for name, index in drawn.items()}
+
+    def _given(self, array: Any, indices: Mapping[str, Any]) -> Any:
+        """Return an array at the values of the sites outside of the loop."""
+        inside = {dim for v in (*self.steps.carried, *self.steps.local) for dim in (v.dim, v.before)}
+        for dim, name in self.owners.items():
+            if dim not in inside and dim >= -self.steps.rank and ops.shape(array)[dim] != 1:
+                array = pick(array, dim, self.steps.aligned(ops.expand_dims(indices[name], 0)))
+        return array
+
+    def _carried(self, parts: list[Any], indices: Mapping[str, Any], temperature: int, key: Any) -> dict[str, Any]:
+        """Return the indices of the values that go on from step to step, shape ``(T, ...)`` with all dimensions."""
+        steps = self.steps
+        if not steps.carried:
+            return {}
+        start = steps.vector(parts[0])
+        last: Any = 0
+        for variable in steps.carried:
+            last = last * variable.size + ops.expand_dims(indices[variable.name], 0)
+        last = steps.scalars(last)
+        if len(parts) == 1:
+            states = ops.expand_dims(ops.broadcast_to(last, tuple(ops.shape(start))[:-1]), -1)
+        else:
+            matrices = steps.matrices(parts[1])
+            batch = ops.broadcast_shapes(tuple(ops.shape(start))[:-1], tuple(ops.shape(matrices))[:-3])
+            matrices = ops.broadcast_to(matrices, (*batch, *tuple(ops.shape(matrices))[-3:]))
+            first = matrices[..., :1, :, :] + ops.expand_dims(ops.expand_dims(start, -2), -1)
+            states = chain.path(ops.concat([first, matrices[..., 1:, :, :]], axis=-3), last, None, temperature, key)
+        drawn = {}
+        for variable in reversed(steps.carried):
+            drawn[variable.name] = steps.unfold_indices(ops.remainder(states, variable.size))
+            states = states // variable.size
+        return drawn
+
+    def _local(self, variable: Variable, tables: list[Any], drawn: Mapping[str, Any], temperature: int, keys: list[Any]) -> Any:
+        """Return the indices of the values of a local variable, given those that were summed after it."""
+        rows = []
+        for part, table in enumerate(tables):
+            own = slice(1, None) if part else slice(0, 1)
+            for other in (*self.steps.carried, *self.steps.local):
+                if other.name in drawn:
+                    table = pick(table, other.dim, drawn[other.name][own])
+                    if other.before is not None and part:
+                        table = pick(table, other.before, drawn[other.name][:-1])
+            index = chain.choose(ops.moveaxis(table, variable.dim, -1), temperature, keys[part])
+            rows.append(ops.expand_dims(index, ops.ndim(index) + 1 + variable.dim))
+        return rows[0] if len(rows) == 1 else _joined(rows)
+
+    def _values(self, site: Any, index: Any) -> Any:
+        values = site.message["fn"].enumerate_support(expand=False)
+        shape = tuple(ops.shape(values))
+        event = shape[len(shape) - len(site.message["fn"].event_shape) :]
+        right = tuple(ops.shape(index))[ops.ndim(index) + site.dim + 1 :]
+        flat = ops.take(ops.reshape(values, (shape[0], *event)), ops.reshape(index, (-1,)), axis=0)
+        stacked = ops.reshape(flat, (ops.shape(index)[0], *right, *event))
+        return ops.flip(stacked, 0) if self.reverse else stacked
+
+
+def _joined(rows: list[Any]) -> Any:
+    common = ops.broadcast_shapes(*(tuple(ops.shape(row))[1:] for row in rows))
+    return ops.concat([ops.broadcast_to(row, (ops.shape(row)[0], *common)) for row in rows], axis=0)
