@@ -155,6 +155,21 @@ def run(
     return Row(name, ess=least_ess(warm), cold_ess=least_ess(cold), moments=moments, **found)
 
 
+def in_process(libraries: tuple[str, ...], arguments: list[str], result: pathlib.Path, timeout: float) -> dict:
+    """Run this script again in a process of its own, with ``arguments`` and ``--result``; return what it wrote, or ``error``."""
+    missing = [library for library in libraries if importlib.util.find_spec(library) is None]
+    if missing:
+        return {"error": f"not installed: {', '.join(missing)}"}
+    command = [sys.executable, sys.argv[0], *arguments, "--result", str(result)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+    except subprocess.TimeoutExpired:
+        return {"error": f"gave up after {timeout:.0f} s"}
+    if done.returncode:
+        return {"error": f"failed: {(done.stderr.strip().splitlines() or ['no message'])[-1][:150]}"}
+    return json.loads(result.read_text())
+
+
 def read_draws(path: pathlib.Path, derive: Callable | None) -> dict:
     """Return the quantities of interest from a file of draws."""
     with numpy.load(path) as file:

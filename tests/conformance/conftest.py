@@ -8,6 +8,16 @@ SPARING = {"jax", "strict"}
 EVERY_ROW = {"test_log_prob_is_the_oracles"}
 # On jax a distribution travels as a tree, which has tests of its own; its pickles are those of the other libraries.
 NIGHTLY_ON_JAX = {"test_copies_and_pickles_are_the_same_distribution"}
+# Each of these runs models with one value after another, or with many of them, an operation at a time.
+NIGHTLY_ON_JAX |= {
+    "test_max_plate_nesting_is_too_small",
+    "test_minibatch_counts_for_its_plate",
+    "test_negative_control_another_model_has_another_evidence",
+    "test_no_false_alarm",
+    "test_report_of_a_right_model",
+    "test_sequential_is_parallel",
+    "test_sums_are_those_of_brute_force",
+}
 # What processes and files do is alike whatever the library, and takes seconds for each.
 NIGHTLY_BUT_ON_NUMPY = {
     "test_killed_run_goes_on_in_a_new_process",
@@ -25,6 +35,7 @@ NIGHTLY_BUT_ON_NUMPY |= {
     "test_bayesian_regression",
     "test_gaussian_mixture",
     "test_hierarchical",
+    "test_posterior_of_a_mixture",
     "test_variational_autoencoder",
 }
 # Tables of formulas that are written once over ppl.ops and hold hundreds of rows: on jax every fifth test runs every day.
@@ -32,17 +43,27 @@ SAMPLED_ON_JAX = (
     "test_autoguide_exact",
     "test_autoguide_refusals",
     "test_autoguide_start",
+    "test_chain",
     "test_constraints",
+    "test_contract",
+    "test_control_flow",
+    "test_elimination",
     "test_elbo_",
+    "test_enumeration_refusals",
     "test_families_",
     "test_generated",
     "test_hmc_utilities",
+    "test_hmm",
     "test_importance",
+    "test_indexing",
+    "test_infer_discrete",
     "test_kl",
+    "test_mcmc_discrete",
     "test_newton",
     "test_rejector",
     "test_spanning_tree",
     "test_stats",
+    "test_trace_enum_elbo",
     "test_transforms_more",
     "test_wrappers_pickle",
 )
@@ -61,7 +82,8 @@ def pytest_collection_modifyitems(config, items):
         repeats = isinstance(case, Case) and first.setdefault(case.name, case) is not case
         sparing = parameters.get("backend") in SPARING and item.originalname not in EVERY_ROW
         on_jax = parameters.get("backend") == "jax"
-        elsewhere = on_jax and item.originalname in NIGHTLY_ON_JAX
+        # Beside minipyro, which has no other tests, the full library answers its questions on numpy and torch.
+        elsewhere = on_jax and (item.originalname in NIGHTLY_ON_JAX or parameters.get("frontend") == "full")
         elsewhere = elsewhere or (parameters.get("backend") != "numpy" and item.originalname in NIGHTLY_BUT_ON_NUMPY)
         if on_jax and item.path.stem.startswith(SAMPLED_ON_JAX):
             elsewhere = elsewhere or met % STRIDE != 0

@@ -34,6 +34,7 @@ OWN_LIBRARIES = {
     "numpy": {"numpy", "scipy", "autograd"},
     "torch": {"numpy", "torch"},
     "jax": {"numpy", "jax", "optax"},
+    "funsor": set(),
 }
 NATIVE_PARTS = {"distributions", "optim", "infer", "nn"}
 CONTRACT_FOR_ARRAYS = {"errors", "typing", "tree", "backend"}

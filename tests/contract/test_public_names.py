@@ -52,6 +52,7 @@ DOCUMENTED = {
     "ppl.contrib.autoguide.AutoDelta": (),
     "ppl.optim.Adam": (),
     "ppl.optim.SGD": (),
+    "ppl.check_enumeration": (),
     "ppl.render_model": (),
     **_listed(),
 }
