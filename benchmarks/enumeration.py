@@ -20,6 +20,7 @@ from common import in_process, machine, number, write
 MARKER = "enumeration"
 STATES, STEPS, LONG, LONGEST, RATE = 8, 50, 500, 10_000, 0.01
 PARALLEL, ONE_BY_ONE = "in parallel", "one after the other"
+VALUE, GRADIENT = "value", "gradient"
 
 
 def series(num_steps):
@@ -197,10 +198,13 @@ def steps_of(name):
 
 
 def chain_on(backend):
-    """Measure the elimination of a long chain on one backend, in milliseconds of a call that is compiled where that pays."""
+    """Measure the elimination of a long chain on one backend, in milliseconds of a call that is compiled where that pays.
+
+    Each figure is of the value alone, and of the gradient in all tables, as a fit takes it.
+    """
     import ppl
     from ppl import ops
-    from ppl.ops import chain, compile, control
+    from ppl.ops import autodiff, chain, compile, control
 
     with ppl.pyro_backend(backend):
         tables = ops.array(numpy.random.default_rng(0).normal(size=(LONGEST, STATES, STATES)))
@@ -209,23 +213,24 @@ def chain_on(backend):
             def step(row, table):
                 return ops.logsumexp(row[:, None] + table, axis=0), None
 
-            return control.scan(step, tables[0][0], tables[1:])[0]
+            return ops.logsumexp(control.scan(step, tables[0][0], tables[1:])[0], axis=-1)
 
         def parallel(tables):
-            return chain.sequential_log_sum_product(tables)[0]
+            return ops.logsumexp(chain.sequential_log_sum_product(tables)[0], axis=-1)
 
         result, values = {}, {}
         for name, eliminate in [(PARALLEL, parallel), (ONE_BY_ONE, loop)]:
-            if backend == "jax":
-                eliminate = compile.compile(eliminate)
-            values[name] = ops.to_numpy(eliminate(tables))
-            times = []
-            for _ in range(5):
-                before = time.perf_counter()
-                ops.to_numpy(eliminate(tables))
-                times.append(time.perf_counter() - before)
-            result[name] = 1e3 * min(times)
-        numpy.testing.assert_allclose(values[PARALLEL], values[ONE_BY_ONE], rtol=1e-3)
+            for what, function in [(VALUE, eliminate), (GRADIENT, autodiff.grad(eliminate))]:
+                call = compile.compile(function) if backend == "jax" else function
+                values.setdefault(what, []).append(ops.to_numpy(call(tables)))
+                times = []
+                for _ in range(3):
+                    before = time.perf_counter()
+                    ops.to_numpy(call(tables))
+                    times.append(time.perf_counter() - before)
+                result[f"{what}, {name}"] = 1e3 * min(times)
+        for pair in values.values():
+            numpy.testing.assert_allclose(*pair, rtol=1e-3, atol=1e-3)
     return result
 
 
@@ -259,18 +264,15 @@ def render(found, chains):
         shown = "–" if reached is None else number(reached) + ("" if reached >= least else " (short)")
         lines.append(f"| {mine} / {peer}, {'a step' if figure == 'us' else 'to the first step'} | {least} | {shown} |")
     if chains:
-        lines += [
-            "",
-            f"A chain of {LONGEST} steps summed out, milliseconds:",
-            "",
-            "| backend | parallel | loop | ratio |",
-            "|---|" + "---:|" * 3,
-        ]
+        lines += ["", f"A chain of {LONGEST} steps of {STATES} states summed out, milliseconds:", ""]
+        lines += ["| backend | what | parallel | loop | ratio |", "|---|---|" + "---:|" * 3]
         for backend, row in chains.items():
-            cells = (
-                [row["error"], "", ""] if "error" in row else [row[PARALLEL], row[ONE_BY_ONE], row[ONE_BY_ONE] / row[PARALLEL]]
-            )
-            lines.append(f"| ppl {backend} | {' | '.join(cell if isinstance(cell, str) else number(cell) for cell in cells)} |")
+            if "error" in row:
+                lines.append(f"| ppl {backend} | {row['error']} | | | |")
+                continue
+            for what in (VALUE, GRADIENT):
+                fast, slow = row[f"{what}, {PARALLEL}"], row[f"{what}, {ONE_BY_ONE}"]
+                lines.append(f"| ppl {backend} | {what} | {number(fast)} | {number(slow)} | {number(slow / fast)} |")
     return "\n".join(lines)
 
 

@@ -184,6 +184,8 @@ def test_state_carrying_face(backend, rng):
     assert numpy.isfinite(float(loss))
     assert value("loc") == stored
     assert ops.to_numpy(svi.get_params(state)["loc"]) != stored
+    with pytest.raises(InferenceError, match=r"get_params takes the state .* got NoneType; try svi.get_params"):
+        svi.get_params(None)
 
 
 def test_fit_keeps_its_backend(backend, rng):

@@ -307,3 +307,12 @@ def test_a_fitted_example_refuses(name, argument, sentence, monkeypatch, capsys)
     with pytest.raises((SystemExit, example.PplError)) as stopped:
         example.main()
     assert sentence in str(stopped.value) + capsys.readouterr().err
+
+
+def test_the_readmes_discrete_model_is_exact(capsys):
+    """The README's second model prints the posterior that one division gives, and agrees with brute force."""
+    source = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)[1]
+    exec(compile(source, "README.md", "exec"), {})
+    posterior, *report = capsys.readouterr().out.splitlines()
+    assert float(posterior) == round(0.19 / 0.43, 4)
+    assert any("log evidence" in line for line in report)

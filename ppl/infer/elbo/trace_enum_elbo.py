@@ -130,10 +130,12 @@ class TraceEnum_ELBO(ELBO):
 
         :param args: arguments of model and guide.
         :returns: by site name a distribution whose batch dimensions are the site's plates.
-        :raises InferenceError: if a site of the guide is enumerated, or there are several particles.
+        :raises InferenceError: if a site of the guide is enumerated, there are several particles, or a site outside of a
+            minibatch depends on it.
         """
         model_trace, _, density = self._run_once(model, guide, args, kwargs, "compute_marginals")
         loops.refuse(model_trace, "compute_marginals")
+        _require_no_minibatch_inside(density)
         with runs.by_name(density):
             found = elimination.marginals(density.factors, set(density.variables), set(density.plates))
         return {
@@ -293,6 +295,21 @@ def _marginal_costs(density: runs.Enumerated, homes: dict[str, set[str]]) -> lis
             term = runs.scaled(Packed(array if factor == 1.0 else factor * array, dims), group.scale)
             costs.append(Cost(term, tuple(("model", name) for name in group.names)))
     return costs
+
+
+def _require_no_minibatch_inside(density: runs.Enumerated) -> None:
+    """Refuse variables that a minibatch tells of: their marginals need all elements of its plate."""
+    for group in runs.components(density):
+        for symbol in sorted(group.variables):
+            held = [set(factor.dims) for factor in group.factors if symbol in factor.dims]
+            outside = set(density.plate_scales).intersection(set().union(*held)) - set.intersection(*held)
+            if outside:
+                name, plate = density.variables[symbol], density.plates[min(outside)]
+                raise InferenceError(
+                    f"compute_marginals cannot tell of site {name!r}: plate {plate!r} inside of it is a minibatch, which holds a "
+                    f"part of what is known of {name!r}; expected the whole plate; try to drop subsample_size= of {plate!r}, or "
+                    "sample_posterior, which counts each element for those that it stands for"
+                )
 
 
 def _more_global(density: runs.Enumerated, group: runs.Component, symbol: str, plates: set[str]) -> str:

@@ -522,7 +522,15 @@ class SVI:
             return state, estimate.loss
 
     def get_params(self, svi_state: SVIState) -> dict[str, Any]:
-        """Return the constrained parameters of a state."""
+        """Return the constrained parameters of a state.
+
+        :raises InferenceError: if ``svi_state`` is none of :meth:`init` or :meth:`update`.
+        """
+        if not isinstance(svi_state, SVIState):
+            raise InferenceError(
+                f"get_params takes the state that init or update returned, got {type(svi_state).__name__}; try "
+                "svi.get_params(svi.init(rng_key, *args)), or ppl.get_param_store() after svi.run"
+            )
         with self._active():
             return constrain(svi_state.params, constraints_of(svi_state.params))
 
