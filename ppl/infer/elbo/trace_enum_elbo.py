@@ -302,7 +302,8 @@ def _require_no_minibatch_inside(density: runs.Enumerated) -> None:
     for group in runs.components(density):
         for symbol in sorted(group.variables):
             held = [set(factor.dims) for factor in group.factors if symbol in factor.dims]
-            outside = set(density.plate_scales).intersection(set().union(*held)) - set.intersection(*held)
+            common = set.intersection(*held)
+            outside = {plate for plate in density.plate_scales if any(plate in dims for dims in held) and plate not in common}
             if outside:
                 name, plate = density.variables[symbol], density.plates[min(outside)]
                 raise InferenceError(
