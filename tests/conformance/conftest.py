@@ -38,7 +38,7 @@ NIGHTLY_BUT_ON_NUMPY |= {
     "test_posterior_of_a_mixture",
     "test_variational_autoencoder",
 }
-# Tables of formulas that are written once over ppl.ops and hold hundreds of rows: on jax every fifth test runs every day.
+# Tables of formulas that are written once over ppl.ops and hold hundreds of rows: on jax every eighth test runs every day.
 SAMPLED_ON_JAX = (
     "test_autoguide_exact",
     "test_autoguide_refusals",
@@ -59,6 +59,7 @@ SAMPLED_ON_JAX = (
     "test_infer_discrete",
     "test_kl",
     "test_mcmc_discrete",
+    "test_minipyro",
     "test_newton",
     "test_rejector",
     "test_spanning_tree",
@@ -67,9 +68,9 @@ SAMPLED_ON_JAX = (
     "test_transforms_more",
     "test_wrappers_pickle",
 )
-STRIDE = 5
-# Of what is asked of every family, but for its densities, jax answers a third every day: each answer is a program or more.
-FAMILIES, STRIDE_OF_FAMILIES = "test_distributions", 3
+STRIDE = 8
+# Of what is asked of every family, but for its densities, jax answers a fifth every day: each answer is a program or more.
+FAMILIES, STRIDE_OF_FAMILIES = "test_distributions", 5
 
 
 def pytest_collection_modifyitems(config, items):

@@ -239,10 +239,10 @@ def test_a_plate_shared_by_threads_keeps_their_entries_apart(backend):
     barrier = threading.Barrier(4)
     expected = [run() for run in jobs(lambda: None)]
     assert together(jobs(lambda: barrier.wait(60))) == expected
-    outer, rows = ("outer", -1, 2, 0, 2), ("rows", -2, 3, 0, 3)
+    outer, rows = ("outer", -1, 2, 0, 2, True), ("rows", -2, 3, 0, 3, True)
     assert expected[0] == [(-2, True, ([outer, rows], (3, 2)))] * 3
-    assert expected[1] == [(-1, True, ([("rows", -1, 3, 0, 3)], (3,)))] * 3
-    assert expected[2] == [(step, None, ([("rows", None, 3, step + 1, 3)], ())) for step in range(3)]
+    assert expected[1] == [(-1, True, ([("rows", -1, 3, 0, 3, True)], (3,)))] * 3
+    assert expected[2] == [(step, None, ([("rows", None, 3, step + 1, 3, True)], ())) for step in range(3)]
 
 
 @pytest.mark.parametrize("name", ["enum", "seed"])
