@@ -300,7 +300,7 @@ def no_steps():
 
 
 ROWS = [
-    Row(unknown_backend, BackendError, ("unknown backend",), "expected one of 'funsor', 'jax', 'numpy'", "'jaxx'", "did you mean 'jax'?"),
+    Row(unknown_backend, BackendError, ("unknown backend",), "one of 'funsor', 'jax', 'numpy'", "'jaxx'", "did you mean 'jax'?"),
     Row(unlike_any_backend, BackendError, ("unknown backend",), "expected one of", "'tensorflow'", "try one of these"),
     Row(missing_library, BackendError, ("'absent'",), "needs the library 'a_library_that_nobody_has'", "not installed", "try: i"),
     Row(two_sites_of_one_name, DuplicateSite, ("'x'",), "expected distinct names", "first Normal(", "try ppl.plate"),
