@@ -179,7 +179,7 @@ def kill_some_times(backend, tmp_path, times, chooser):
     for _ in range(times):
         before = saved_iteration(tmp_path / "run")
         log.write_text("")
-        result = launch(backend, tmp_path, "kill", chooser.uniform(0.01, 0.5))
+        result = launch(backend, tmp_path, "kill", chooser.uniform(0.01, 0.15))
         if result.returncode == 0:
             break
         assert result.returncode == -signal.SIGKILL, result.stderr
