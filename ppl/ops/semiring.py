@@ -8,7 +8,7 @@ space). Sampling is log-sum-product forward and draws backward.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ppl.ops import elementwise, reduce, shaping, special
@@ -76,14 +76,5 @@ LOG_SUM_PRODUCT = Semiring(
 )
 """Sums of products of numbers that are given and returned as logarithms; gradients are finite where an element is ``-inf``."""
 
-MAX_PRODUCT = Semiring(
-    "max-product",
-    plus=lambda x, axis: reduce.max(x, axis=axis),
-    times=elementwise.add,
-    product=lambda x, axis: reduce.sum(x, axis=axis),
-    cumulative=reduce.cumsum,
-    power=elementwise.multiply,
-    one=0.0,
-    zero=-float("inf"),
-)
+MAX_PRODUCT = replace(LOG_SUM_PRODUCT, name="max-product", plus=lambda x, axis: reduce.max(x, axis=axis))
 """Largest products of numbers that are given and returned as logarithms."""
