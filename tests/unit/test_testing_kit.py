@@ -337,7 +337,9 @@ def test_rayleigh(backend):
 
 def pytest_of_user(folder, *arguments):
     paths = [ROOT, *(ROOT / "backends" / name for name in ("numpy", "torch", "jax")), ROOT / "tests" / "plugins" / "ppl_toy"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths)), "OMP_NUM_THREADS": "1"}
+    # What the suite was asked for is not for the user's run, which lacks its options.
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
+    environment = {**inherited, "PYTHONPATH": os.pathsep.join(map(str, paths)), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "pytest", "-p", "ppl.testing.plugin", "-p", "no:cacheprovider", *arguments, str(folder)]
     return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment, cwd=folder)
 
