@@ -19,6 +19,33 @@ PARTS = (
     "infer",
     "nn",
 )
+CONTRACT: dict[str, set[str]] = {
+    "optim": {"STEP", "RULES", "TOGETHER", "adopt", "adopt_schedule", "init", "update", "export", "restore", "merge", "assign"},
+    "infer": {"COMPILES_AHEAD", "loop", "merged", "evaluate_shapes", "quiet", "over_chains", "map_rows", "entropy",
+              "sampling_key"},
+    "nn": {"is_module", "parameters", "with_parameters", "use_parameters"},
+}  # fmt: skip
+"""Part to the names that its module holds; the declarations of :mod:`ppl.ops` add theirs."""
+
+
+class Gap(str):
+    """Why a backend lacks a feature, and since when.
+
+    :param reason: the sentence that the user reads, with what to try.
+    :param since: the first version that lacks it, such as ``"ppl 0.1"`` or ``"torch 2.6"``.
+
+    >>> from ppl.backend import Gap
+    >>> gap = Gap("the library dropped it; try another one", since="array_library 3.0")
+    >>> gap.since
+    'array_library 3.0'
+    """
+
+    since: str
+
+    def __new__(cls, reason: str, since: str = "") -> Gap:
+        gap = super().__new__(cls, reason)
+        gap.since = since
+        return gap
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -28,7 +55,8 @@ class Backend:
     :param name: the name that ``pyro_backend(name)`` takes.
     :param library: the import name of the array library.
     :param gaps: feature to reason, for what the library cannot do; it drives the runtime error, the strict xfail of
-        the conformance suite and the support table.
+        the conformance suite and the support table. A function of the contract may be absent under its name here. A reason
+        is a sentence, or a :class:`Gap` that says since when too.
 
     The other fields are modules, one a part of the contract, each with the functions that the module of the same
     name in :mod:`ppl.ops` declares (``distributions``, ``optim``, ``infer`` and ``nn`` hold native classes and drivers).

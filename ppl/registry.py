@@ -10,13 +10,14 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from ppl.backend import PARTS, Backend, Layer
+from ppl.backend import CONTRACT, PARTS, Backend, Gap, Layer
 from ppl.errors import BackendError, GapError
 
 if TYPE_CHECKING:
@@ -137,9 +138,20 @@ def _lay(layer: Layer, beneath: Backend) -> Backend:
 
 
 def _require_complete(name: str, backend: Backend) -> None:
-    absent = [part for part in PARTS if getattr(backend, part, None) is None]
+    """Refuse a backend without a part, or with a part that lacks a name of the contract which is no gap."""
+    absent = []
+    for part in PARTS:
+        module = getattr(backend, part, None)
+        if module is None:
+            absent.append(part)
+            continue
+        names = sorted(name for name in CONTRACT.get(part, ()) if not hasattr(module, name) and name not in backend.gaps)
+        absent += [f"{part}.{name}" for name in names]
     if absent:
-        raise BackendError(f"backend {name!r} is incomplete: it lacks {', '.join(absent)}")
+        raise BackendError(
+            f"backend {name!r} is incomplete: it lacks {', '.join(absent)}; expected every part of ppl.backend.Backend with "
+            "every name of its contract; try to add them, or a function's name to gaps with the reason"
+        )
 
 
 def _find(name: str) -> Callable[[], Backend | Layer]:
@@ -179,7 +191,7 @@ def register(name: str, backend: Backend | Layer | Callable[[], Backend | Layer]
     """Add a backend under ``name``: a :class:`~ppl.backend.Backend`, a :class:`~ppl.backend.Layer` over others, or a function
     that returns one of them on first use.
 
-    :raises BackendError: if a part of the contract is absent; nothing is registered then.
+    :raises BackendError: if a part or a function of the contract is absent, with the list of them; nothing is registered then.
     """
     if isinstance(backend, Backend):
         _require_complete(name, backend)
@@ -188,7 +200,18 @@ def register(name: str, backend: Backend | Layer | Callable[[], Backend | Layer]
 
 
 def gap(feature: str) -> GapError | None:
-    """Return the error to raise if the active backend declares a gap for ``feature``, else ``None``."""
+    """Return the error to raise if the active backend declares a gap for ``feature``, else ``None``.
+
+    >>> from ppl import registry
+    >>> registry.gap("sum") is None
+    True
+    """
     backend = active()
     reason = backend.gaps.get(feature)
-    return GapError(f"{feature} is not available on backend {backend.name!r}: {reason}") if reason else None
+    if not reason:
+        return None
+    version = getattr(sys.modules.get(backend.library), "__version__", "")
+    facts = [f"{backend.library} {version}"] if version else []
+    facts += [f"since {reason.since}"] if isinstance(reason, Gap) and reason.since else []
+    when = f" ({', '.join(facts)})" if facts else ""
+    return GapError(f"{feature} is not available on backend {backend.name!r}{when}: {reason}")

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
+from ppl.backend import CONTRACT
 from ppl.errors import GapError
 from ppl.registry import active, gap
 
@@ -21,6 +22,7 @@ def dispatched(part: str) -> Callable[[Callable[Parameters, Result]], Callable[P
 
     def decorate(declaration: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
         name = declaration.__name__
+        CONTRACT.setdefault(part, set()).add(name)
 
         @functools.wraps(declaration)
         def call(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Any:

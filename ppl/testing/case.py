@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy
 
+from ppl import distributions
+
 
 @dataclass(frozen=True)
 class Case:
@@ -30,6 +32,8 @@ class Case:
     :param generate: parameter name to ``(rng, batch_shape) -> array`` for the generated tests; the constraint decides otherwise.
     :param extremes: parameter name to the values tried in the test of extremes; the constraint decides otherwise, and an empty
         tuple keeps the parameter as it is.
+    :param make: from ``params``, and options such as ``validate_args``, to the distribution, where the family itself takes more
+        than arrays.
     """
 
     name: str
@@ -46,6 +50,7 @@ class Case:
     mixed_counts: bool = False
     generate: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     extremes: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    make: Callable[..., Any] | None = None
 
     def __str__(self) -> str:
         return self.name + (f"-{self.label}" if self.label else "") + ("-batch" if self.batch_shape else "")
@@ -54,6 +59,10 @@ class Case:
     def arrays(self) -> dict[str, Any]:
         """The parameters as numpy arrays, whole numbers kept whole."""
         return {name: value if isinstance(value, int) else numpy.asarray(value) for name, value in self.params.items()}
+
+    def build(self, **replaced: Any) -> Any:
+        """Return the distribution, with some parameters or options in the place of the row's."""
+        return (self.make or getattr(distributions, self.name))(**{**self.arrays, **replaced})
 
     @property
     def reference(self) -> Any:

@@ -17,6 +17,19 @@ TOLERANCES = {
 }
 
 
+class Mismatch(AssertionError):
+    """Something is not what it should be.
+
+    :param expected: what the oracle gives: an array, a number or words.
+    :param received: what was found.
+    :param message: the sentence; by default it shows both.
+    """
+
+    def __init__(self, expected: Any, received: Any, message: str = "") -> None:
+        super().__init__(message or f"expected {expected}, received {received}")
+        self.expected, self.received = expected, received
+
+
 def to_host(x: Any) -> Any:
     """Return ``x`` (an array of any backend, a Python scalar or a nested list) as a numpy array."""
     if isinstance(x, (bool, int, float, list, tuple, numpy.generic, numpy.ndarray)):
@@ -32,15 +45,28 @@ def assert_close(
     :param kind: ``"value"`` (1e-10 relative), ``"gradient"`` (1e-8) or ``"finite_difference"`` (1e-4).
     :param rtol: a relative tolerance in place of the kind's.
     :param atol: an absolute tolerance in place of the kind's.
-    :raises AssertionError: if a shape or an element differs; the message shows the largest difference.
+    :raises Mismatch: an ``AssertionError``, if a shape or an element differs; the message shows the largest difference.
     """
     default_rtol, default_atol = TOLERANCES[kind]
     actual, expected = to_host(actual), to_host(expected)
     if actual.shape != expected.shape:
-        raise AssertionError(f"shapes differ: got {actual.shape}, expected {expected.shape}")
+        message = f"shapes differ: got {actual.shape}, expected {expected.shape}"
+        raise Mismatch(f"shape {expected.shape}", f"shape {actual.shape}", message)
     rtol = default_rtol if rtol is None else rtol
     atol = default_atol if atol is None else atol
-    numpy.testing.assert_allclose(actual, expected, rtol=rtol, atol=atol, equal_nan=True)
+    try:
+        numpy.testing.assert_allclose(actual, expected, rtol=rtol, atol=atol, equal_nan=True)
+    except AssertionError as error:
+        raise Mismatch(expected, actual, str(error)) from None
+
+
+def assert_equal(actual: Any, expected: Any) -> None:
+    """Check that two Python values, such as shapes or names of dtypes, are equal.
+
+    :raises Mismatch: an ``AssertionError``, if they are not.
+    """
+    if type(actual) is not type(expected) or actual != expected:
+        raise Mismatch(expected, actual)
 
 
 def numerical_jacobian(fn: Callable[[Any], Any], x: Any, step: float = 1e-4) -> Any:

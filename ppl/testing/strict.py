@@ -10,18 +10,29 @@ from typing import Any
 import numpy
 
 from ppl import ops, registry
-from ppl.backend import Backend
+from ppl.backend import CONTRACT, Backend
 from ppl.ops import autodiff, compile, control, linalg, random
 
 ARRAY_PARTS = ("ops", "special", "linalg", "random", "autodiff", "compile", "control")
 
 
+def _declarations() -> dict[str, Any]:
+    found = dict(ops.ARRAY_FUNCTIONS)
+    for module in (autodiff, compile, control, random, linalg):
+        found.update(vars(module))
+    return found
+
+
 def declared_functions(part: str) -> tuple[str, ...]:
     """Return the names that :mod:`ppl.ops` declares for a part of a backend, sorted."""
-    declarations = dict(ops.ARRAY_FUNCTIONS)
-    for module in (autodiff, compile, control, random, linalg):
-        declarations.update(vars(module))
-    return tuple(sorted(name for name, value in declarations.items() if getattr(value, "part", None) == part))
+    return tuple(sorted(CONTRACT[part]))
+
+
+def declaration(part: str, name: str) -> Callable[..., Any]:
+    """Return the function of :mod:`ppl.ops` that declares ``name`` for a part of a backend."""
+    if name not in CONTRACT[part]:
+        raise KeyError(f"part {part!r} has no function {name!r}; expected one of {', '.join(declared_functions(part))}")
+    return _declarations()[name]
 
 
 def _read_only(value: Any) -> Any:

@@ -1,6 +1,7 @@
 """A third party's backend is found through its entry point alone and runs a model."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -92,11 +93,48 @@ def test_negative_control_without_its_entry_point_it_is_unknown():
     assert "unknown backend 'toy'" in result.stderr
 
 
-def test_the_plugin_has_every_part_and_every_function():
-    result = run(
-        "import ppl_toy\n"
-        "from ppl.testing.strict import ARRAY_PARTS, declared_functions\n"
-        "print([n for p in ARRAY_PARTS for n in declared_functions(p) if not hasattr(getattr(ppl_toy.backend, p), n)])",
-        PLUGIN,
-    )
-    assert result.stdout.strip() == "[]", result.stderr
+def run_pytest(folder, *options, paths=()):
+    """Run pytest in a folder, whose own settings count."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*PATHS, *map(str, paths)])}
+    for name in ("PPL_BACKEND", "PYTEST_ADDOPTS"):
+        environment.pop(name, None)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *options]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, cwd=folder)
+
+
+def test_the_plugins_own_tests_pass(installed):
+    """They ask the toy every question of the kit, which calls every function that it counts."""
+    result = run_pytest(PLUGIN, "-s", paths=[installed])
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert re.search(r"backend 'toy' has no fault in 1\d\d\d checks\n", result.stdout)
+    assert "2 passed" in result.stdout
+
+
+CONFTEST = """
+import dataclasses
+from types import ModuleType
+
+import ppl_numpy
+from ppl import registry
+from ppl.backend import Gap
+
+pytest_plugins = ["ppl.testing.plugin"]
+linalg = ModuleType("linalg")
+vars(linalg).update({**vars(ppl_numpy.linalg), "trace": lambda x: 1.0 + ppl_numpy.linalg.trace(x)})
+del linalg.det
+registry.register("mine", dataclasses.replace(ppl_numpy.backend, name="mine", linalg=linalg, gaps={"det": Gap("no LU")}))
+"""
+
+
+@pytest.mark.nightly
+def test_pytest_collects_the_suites_of_an_author(tmp_path):
+    """A planted fault fails with both sides, a gap is an expected failure, and the others pass."""
+    (tmp_path / "conftest.py").write_text(CONFTEST)
+    (tmp_path / "test_mine.py").write_text("from ppl.testing.suites.collected import test_backend  # noqa: F401\n")
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    chosen = "linalg and (trace or det or inv) and value"
+    result = run_pytest(tmp_path, "-rxf", "--ppl-backends", "mine", "-k", chosen)
+    assert result.returncode == 1, result.stdout
+    assert re.search(r"trace of \[.*\] of shape \(2, 3, 3\): value: expected .+, received .+", result.stdout)
+    assert re.search(r"XFAIL .*det: value.* - det is not available on backend 'mine' .*: no LU", result.stdout)
+    assert re.search(r"\b1 failed, 4 passed, .*1 xfailed", result.stdout), result.stdout

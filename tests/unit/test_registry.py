@@ -1,7 +1,9 @@
 """How a backend is found, chosen, scoped and refused."""
 
+import ast
 import os
 import random as python_random
+import re
 import subprocess
 import sys
 import threading
@@ -12,9 +14,10 @@ import numpy
 import pytest
 
 from ppl import ops, registry
-from ppl.backend import PARTS, Backend, Layer
+from ppl.backend import CONTRACT, PARTS, Backend, Gap, Layer
 from ppl.errors import BackendError, GapError
 from ppl.generic import pyro_backend
+from ppl.testing.strict import ARRAY_PARTS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -29,7 +32,10 @@ def clean_registry(monkeypatch):
 
 
 def fake(name="fake", **replaced):
+    """Return a backend with every name of the contract, each of which does nothing."""
     parts = {part: ModuleType(f"{name}.{part}") for part in PARTS}
+    for part, names in CONTRACT.items():
+        vars(parts[part]).update(dict.fromkeys(names, print))
     return Backend(**{"name": name, "library": "fake", **parts, **replaced})
 
 
@@ -91,6 +97,58 @@ def test_an_incomplete_backend_from_a_function_is_refused_when_loaded():
     registry.register("half", lambda: fake(ops=None))
     with pytest.raises(BackendError, match=r"incomplete.*ops"):
         registry.load("half")
+
+
+def test_missing_functions_are_listed_and_the_backend_is_not_registered():
+    value = fake()
+    for address in ("ops.where", "ops.exp", "special.gammaln", "random.normal", "infer.loop", "nn.is_module"):
+        part, name = address.split(".")
+        delattr(getattr(value, part), name)
+    sentence = (
+        "backend 'half' is incomplete: it lacks ops.exp, ops.where, special.gammaln, random.normal, infer.loop, nn.is_module; "
+        "expected every part"
+    )
+    with pytest.raises(BackendError, match=sentence):
+        registry.register("half", value)
+    assert "half" not in registry.names()
+
+
+def test_parts_and_functions_are_missing_in_one_sentence():
+    value = fake(control=None)
+    del value.autodiff.vmap
+    with pytest.raises(BackendError, match=r"it lacks autodiff\.vmap, control; expected"):
+        registry.register("half", value)
+
+
+def test_a_function_under_gaps_may_be_absent():
+    value = fake(gaps={"eigh": "the library has no eigenvalues"})
+    del value.linalg.eigh
+    registry.register("fake", value)
+    with registry.using("fake"), pytest.raises(GapError, match="eigh is not available on backend 'fake': the library has no"):
+        ops.eigh(1.0)
+
+
+def test_every_declared_function_is_in_the_contract():
+    """The declarations are found in the source, by their decorator."""
+    sources = [path.read_text() for path in (ROOT / "ppl" / "ops").glob("*.py")]
+    declared = {(part, name) for text in sources for part, name in re.findall(r'@dispatched\("(\w+)"\)\ndef (\w+)', text)}
+    assert len(declared) > 150
+    assert {(part, name) for part in ARRAY_PARTS for name in CONTRACT[part]} == declared
+
+
+@pytest.mark.parametrize("part", ["optim", "infer", "nn"])
+def test_the_contract_of_native_parts_is_what_all_backends_share(part):
+    shared = set.intersection(*(names_defined_in(name, part) for name in ("numpy", "torch", "jax")))
+    assert shared - CONTRACT[part] <= {"JOINT"}
+    assert CONTRACT[part] <= shared
+
+
+def names_defined_in(backend, part):
+    tree = ast.parse((ROOT / "backends" / backend / f"ppl_{backend}" / f"{part}.py").read_text())
+    functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")}
+    constants = {t.id for node in tree.body if isinstance(node, ast.Assign) for t in node.targets if isinstance(t, ast.Name)}
+    constants |= {node.target.id for node in tree.body if isinstance(node, ast.AnnAssign)}
+    return functions | {name for name in constants if name.isupper() and not name.startswith("_")}
 
 
 def test_registered_backends_are_found_and_loaded_once():
@@ -270,6 +328,7 @@ def test_a_wrong_environment_is_one_sentence():
 
 def test_a_gap_is_an_error_with_its_reason():
     value = fake(gaps={"exp": "the library has no exponential"})
+    del value.ops.exp, value.ops.log
     with registry.using(value):
         with pytest.raises(GapError, match=r"exp is not available on backend 'fake': the library has no exponential"):
             ops.exp(1.0)
@@ -277,6 +336,26 @@ def test_a_gap_is_an_error_with_its_reason():
             ops.log(1.0)
         assert registry.gap("log") is None
         assert isinstance(registry.gap("exp"), GapError)
+
+
+def test_a_gap_says_since_when_and_of_which_library():
+    gaps = {"sort": Gap("its kernel was removed; try the torch backend", since="numpy 1.0")}
+    value = fake(library="numpy", gaps=gaps)
+    del value.ops.sort
+    with registry.using(value), pytest.raises(GapError) as caught:
+        ops.sort([1.0])
+    version = re.escape(numpy.__version__)
+    expected = rf"sort is not available on backend 'fake' \(numpy {version}, since numpy 1.0\): its kernel was removed; try the"
+    assert re.match(expected, str(caught.value))
+    with registry.using(fake(gaps=gaps)):
+        assert "backend 'fake' (since numpy 1.0): its kernel" in str(registry.gap("sort"))
+
+
+def test_every_gap_of_a_bundled_backend_says_since_when():
+    for name in ("numpy", "torch", "jax"):
+        for feature, reason in registry.load(name).gaps.items():
+            assert isinstance(reason, Gap), feature
+            assert re.fullmatch(r"\w+ \d[\w.]*", reason.since), feature
 
 
 def test_an_error_inside_an_implementation_is_not_taken_for_a_gap():

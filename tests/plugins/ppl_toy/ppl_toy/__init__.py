@@ -2,7 +2,8 @@
 
 A backend over a new library has the same shape. Write one module a part, each with the functions that :mod:`ppl.ops` declares for
 it under the same signatures; put them into one :class:`~ppl.backend.Backend` value called ``backend``; and name that value in
-``pyproject.toml`` under the entry-point group ``ppl.backends``. ``pyro_backend("toy")`` then finds it.
+``pyproject.toml`` under the entry-point group ``ppl.backends``. ``pyro_backend("toy")`` then finds it. What the library cannot do
+stands in ``gaps``. ``test_toy.py`` is all the tests that it needs.
 """
 
 import ppl_numpy
@@ -17,7 +18,7 @@ ARRAY_PARTS = ("ops", "special", "linalg", "random", "autodiff", "compile", "con
 backend = Backend(
     name="toy",
     library="numpy",
-    gaps={},
+    gaps=ppl_numpy.backend.gaps,
     **{
         part: counted_module(part, getattr(ppl_numpy.backend, part)) if part in ARRAY_PARTS else getattr(ppl_numpy.backend, part)
         for part in PARTS

@@ -1,8 +1,11 @@
-"""The table of array functions: creation, elementwise, reductions, shape and indexing; numpy is the oracle."""
+"""Array functions: creation, elementwise, reductions, shape and indexing; numpy is the oracle."""
+
+from __future__ import annotations
 
 import numpy as np
 import scipy.special as sp
-from rows import Row
+
+from ppl.testing.suites.rows import Row
 
 R = np.random.default_rng(20190601)
 X = R.normal(size=(3, 4))
@@ -19,11 +22,11 @@ EXTREME = np.array([np.nan, np.inf, -np.inf, 0.0, -1.5])
 TIES = np.array([[2.0, 1.0, 2.0], [0.5, 0.5, 0.25]])
 
 
-def unary(name, args, oracle, derivative):
+def _unary(name, args, oracle, derivative):
     return [Row(name, (x,), oracle, (0,), derivative) for x in args]
 
 
-def binary(name, oracle, left=X, right=Y, gradients=(0, 1)):
+def _binary(name, oracle, left=X, right=Y, gradients=(0, 1)):
     """The same shape, broadcasting in both directions, and Python scalars."""
     return [
         Row(name, (left, right), oracle, gradients),
@@ -38,53 +41,49 @@ def _autocorrelate(x):
     return np.apply_along_axis(lambda row: np.correlate(row, row, "full")[len(row) - 1 :], -1, x)
 
 
-def where_derivative(condition, value):
-    return lambda x: np.where(condition(x), value, 0.0)
-
-
 ELEMENTWISE = [
-    *unary("abs", [X], np.abs, np.sign),
-    *unary("negative", [X], np.negative, lambda x: -np.ones_like(x)),
-    *unary("sign", [X], np.sign, np.zeros_like),
-    *unary("exp", [X], np.exp, np.exp),
-    *unary("expm1", [X, np.array([1e-12, -1e-9])], np.expm1, np.exp),
-    *unary("log", [POSITIVE], np.log, lambda x: 1 / x),
-    *unary("log1p", [POSITIVE, np.array([1e-4, -1e-5])], np.log1p, lambda x: 1 / (1 + x)),
-    *unary("sqrt", [POSITIVE], np.sqrt, lambda x: 0.5 / np.sqrt(x)),
-    *unary("square", [X], np.square, lambda x: 2 * x),
-    *unary("reciprocal", [POSITIVE], np.reciprocal, lambda x: -(x**-2)),
-    *unary("sin", [X], np.sin, np.cos),
-    *unary("cos", [X], np.cos, lambda x: -np.sin(x)),
-    *unary("tan", [UNIT], np.tan, lambda x: np.cos(x) ** -2),
-    *unary("asin", [UNIT], np.arcsin, lambda x: (1 - x * x) ** -0.5),
-    *unary("acos", [UNIT], np.arccos, lambda x: -((1 - x * x) ** -0.5)),
-    *unary("atan", [X], np.arctan, lambda x: 1 / (1 + x * x)),
-    *unary("sinh", [X], np.sinh, np.cosh),
-    *unary("cosh", [X], np.cosh, np.sinh),
-    *unary("tanh", [X], np.tanh, lambda x: np.cosh(x) ** -2),
-    *unary("floor", [X], np.floor, np.zeros_like),
-    *unary("ceil", [X], np.ceil, np.zeros_like),
-    *unary("round", [X], np.round, np.zeros_like),
+    *_unary("abs", [X], np.abs, np.sign),
+    *_unary("negative", [X], np.negative, lambda x: -np.ones_like(x)),
+    *_unary("sign", [X], np.sign, np.zeros_like),
+    *_unary("exp", [X], np.exp, np.exp),
+    *_unary("expm1", [X, np.array([1e-12, -1e-9])], np.expm1, np.exp),
+    *_unary("log", [POSITIVE], np.log, lambda x: 1 / x),
+    *_unary("log1p", [POSITIVE, np.array([1e-4, -1e-5])], np.log1p, lambda x: 1 / (1 + x)),
+    *_unary("sqrt", [POSITIVE], np.sqrt, lambda x: 0.5 / np.sqrt(x)),
+    *_unary("square", [X], np.square, lambda x: 2 * x),
+    *_unary("reciprocal", [POSITIVE], np.reciprocal, lambda x: -(x**-2)),
+    *_unary("sin", [X], np.sin, np.cos),
+    *_unary("cos", [X], np.cos, lambda x: -np.sin(x)),
+    *_unary("tan", [UNIT], np.tan, lambda x: np.cos(x) ** -2),
+    *_unary("asin", [UNIT], np.arcsin, lambda x: (1 - x * x) ** -0.5),
+    *_unary("acos", [UNIT], np.arccos, lambda x: -((1 - x * x) ** -0.5)),
+    *_unary("atan", [X], np.arctan, lambda x: 1 / (1 + x * x)),
+    *_unary("sinh", [X], np.sinh, np.cosh),
+    *_unary("cosh", [X], np.cosh, np.sinh),
+    *_unary("tanh", [X], np.tanh, lambda x: np.cosh(x) ** -2),
+    *_unary("floor", [X], np.floor, np.zeros_like),
+    *_unary("ceil", [X], np.ceil, np.zeros_like),
+    *_unary("round", [X], np.round, np.zeros_like),
     Row("round", (np.array([0.5, 1.5, 2.5, -0.5, -1.5]),), np.round, label="halves"),
     Row("log", (np.array([0.0, -1.0, np.inf]),), np.log, label="edges"),
     Row("sqrt", (np.array([0.0, -1.0, np.inf]),), np.sqrt, label="edges"),
     Row("exp", (np.array([-np.inf, np.inf, -800.0]),), np.exp, label="edges"),
-    *binary("add", np.add),
-    *binary("subtract", np.subtract),
-    *binary("multiply", np.multiply),
-    *binary("divide", np.divide, right=POSITIVE),
-    *binary("power", np.power, left=POSITIVE),
-    *binary("remainder", np.remainder, right=POSITIVE),
-    *binary("maximum", np.maximum),
-    *binary("minimum", np.minimum),
-    *binary("atan2", np.arctan2),
-    *binary("logaddexp", np.logaddexp),
-    *binary("equal", np.equal, INTS, INTS[::-1], ()),
-    *binary("not_equal", np.not_equal, INTS, INTS[::-1], ()),
-    *binary("less", np.less, gradients=()),
-    *binary("less_equal", np.less_equal, INTS, INTS[::-1], ()),
-    *binary("greater", np.greater, gradients=()),
-    *binary("greater_equal", np.greater_equal, INTS, INTS[::-1], ()),
+    *_binary("add", np.add),
+    *_binary("subtract", np.subtract),
+    *_binary("multiply", np.multiply),
+    *_binary("divide", np.divide, right=POSITIVE),
+    *_binary("power", np.power, left=POSITIVE),
+    *_binary("remainder", np.remainder, right=POSITIVE),
+    *_binary("maximum", np.maximum),
+    *_binary("minimum", np.minimum),
+    *_binary("atan2", np.arctan2),
+    *_binary("logaddexp", np.logaddexp),
+    *_binary("equal", np.equal, INTS, INTS[::-1], ()),
+    *_binary("not_equal", np.not_equal, INTS, INTS[::-1], ()),
+    *_binary("less", np.less, gradients=()),
+    *_binary("less_equal", np.less_equal, INTS, INTS[::-1], ()),
+    *_binary("greater", np.greater, gradients=()),
+    *_binary("greater_equal", np.greater_equal, INTS, INTS[::-1], ()),
     Row("divide", (INTS, COUNTS[1, 0]), np.divide, label="ints"),
     Row("power", (X, 2), np.power, (0,), label="integer-exponent"),
     Row("power", (X, 3.0), np.power, (0,), label="negative-base"),
@@ -113,7 +112,7 @@ ELEMENTWISE = [
 ]
 
 
-def reduction(name, oracle, gradients=(0,), x=CUBE):
+def _reduction(name, oracle, gradients=(0,), x=CUBE):
     def over(axis, keepdims=False):
         return lambda v, **_: oracle(v, axis=axis, keepdims=keepdims)
 
@@ -130,15 +129,15 @@ def _ddof(oracle):
 
 
 REDUCE = [
-    *reduction("sum", np.sum),
-    *reduction("prod", np.prod),
-    *reduction("mean", np.mean),
-    *reduction("var", np.var),
-    *reduction("std", np.std),
-    *reduction("max", np.max),
-    *reduction("min", np.min),
-    *reduction("any", np.any, (), CUBE > 0.7),
-    *reduction("all", np.all, (), CUBE > -0.7),
+    *_reduction("sum", np.sum),
+    *_reduction("prod", np.prod),
+    *_reduction("mean", np.mean),
+    *_reduction("var", np.var),
+    *_reduction("std", np.std),
+    *_reduction("max", np.max),
+    *_reduction("min", np.min),
+    *_reduction("any", np.any, (), CUBE > 0.7),
+    *_reduction("all", np.all, (), CUBE > -0.7),
     Row("var", (CUBE,), _ddof(np.var), (0,), kwargs={"axis": -1, "correction": 1}, label="sample"),
     Row("std", (CUBE,), _ddof(np.std), (0,), kwargs={"axis": (0, 1), "correction": 1}, label="sample"),
     Row("sum", (np.zeros((0, 3)),), lambda x, axis: np.sum(x, axis=axis), kwargs={"axis": 0}, label="empty"),
@@ -263,6 +262,24 @@ def _triangle(vector, diagonal):
     return result
 
 
+# Terms of one sum that lie further apart than numbers of a float's range: nothing but a sum of logarithms sees all of them.
+FAR = np.array([[0.0, -800.0, -1500.0], [-2000.0, 0.5, -900.0]])
+NEVER = np.where(R.random((3, 2, 3)) < 0.4, -np.inf, R.normal(size=(3, 2, 3)))
+NEVER[1, 0] = -np.inf
+
+
+def _log_matmul(x, y):
+    return sp.logsumexp(x[..., :, :, None] + y[..., None, :, :], axis=-2)
+
+
+def _log_recursion(start, factors):
+    product = np.exp(start)[..., None, :]
+    for step in range(factors.shape[-3]):
+        product = product @ np.exp(factors[..., step, :, :])
+    with np.errstate(divide="ignore"):
+        return np.log(product[..., 0, :])
+
+
 DERIVED = [
     Row("sum_rightmost", (CUBE, 2), lambda x, n: x.sum((-1, -2)), (0,)),
     Row("sum_rightmost", (CUBE, 0), lambda x, n: x, (0,), label="none"),
@@ -272,6 +289,11 @@ DERIVED = [
     Row("vector_to_tril", (R.normal(size=(2, 6)), 0), _triangle, (0,), label="with-diagonal"),
     Row("tril_to_vector", (R.normal(size=(2, 3, 3)),), lambda x: x[(..., *np.tril_indices(3, -1))], (0,)),
     Row("tril_to_vector", (R.normal(size=(3, 3)), 0), lambda x, d: x[np.tril_indices(3, d)], (0,), label="with-diagonal"),
+    Row("log_matmul", (CUBE, CUBE[0].T), _log_matmul, (0, 1)),
+    Row("log_matmul", (FAR, FAR.T), _log_matmul, (0,), label="far-apart"),
+    Row("log_matmul", (NEVER, NEVER.mT), _log_matmul, label="impossible"),
+    Row("log_recursion", (ROW, R.normal(size=(2, 3, 4, 4))), _log_recursion, (0, 1)),
+    Row("log_recursion", (np.array([-np.inf, 0.5]), NEVER[:, :, :2]), _log_recursion, label="impossible"),
 ]
 
 INTEGER_OUTPUT = [
@@ -322,3 +344,5 @@ SCALAR_BINARY = {
 }  # fmt: skip
 
 ROWS = [*ELEMENTWISE, *REDUCE, *SHAPE, *DERIVED]
+# discontinuous, or with a result that depends on the dtype
+WITHOUT_FLOAT32 = {"remainder", "astype", "clip_probs", "floor", "ceil", "nan_to_num"}
