@@ -21,10 +21,11 @@ from ppl.primitives import (
 
 __version__ = "0.1.0"
 
-__all__ = ["check_enumeration", "clear_param_store", "condition", "constraints", "contrib", "deterministic", "distributions",
-           "do", "enable_validation", "factor", "get_param_store", "handlers", "infer", "markov", "module", "ops", "optim",
-           "param", "plate", "poutine", "primitives", "pyro_backend", "random_module", "register_backend", "render_model",
-           "sample", "set_backend", "set_default_dtype", "set_rng_seed", "transforms", "validation_enabled"]  # fmt: skip
+__all__ = ["check_enumeration", "check_model", "clear_param_store", "condition", "constraints", "contrib", "debug",
+           "deterministic", "distributions", "do", "enable_validation", "factor", "get_param_store", "handlers", "infer",
+           "markov", "module", "ops", "optim", "param", "plate", "poutine", "primitives", "pyro_backend", "random_module",
+           "register_backend", "render_model", "sample", "set_backend", "set_default_dtype", "set_rng_seed", "transforms",
+           "validation_enabled"]  # fmt: skip
 
 
 def __getattr__(name):
@@ -37,6 +38,10 @@ def __getattr__(name):
         import ppl.contrib as module
     elif name == "check_enumeration":
         from ppl.infer.enum.check import check_enumeration as module
+    elif name == "check_model":
+        from ppl.diagnosis import check_model as module
+    elif name == "debug":
+        from ppl.diagnosis import debug as module
     elif name == "render_model":
         from ppl.contrib.render import render_model as module
     else:

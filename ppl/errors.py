@@ -52,6 +52,10 @@ class RandomKeyError(PplError, RuntimeError):
     """A draw inside compiled code found no random key."""
 
 
+class RecordingError(PplError, RuntimeError):
+    """A run drew other random numbers than the recorded one, or drew where none can be recorded."""
+
+
 class ParamError(PplError, ValueError):
     """A parameter is unknown, changed its shape or constraint, or its file is damaged."""
 
@@ -74,6 +78,10 @@ class InitializationError(InferenceError):
 
 class CheckpointError(InferenceError):
     """A checkpoint is missing, damaged, or of another model, data or version."""
+
+
+class DiagnosisError(PplError, ValueError):
+    """A model cannot be checked: it is no function, or its arguments are of no use."""
 
 
 class PplWarning(UserWarning):

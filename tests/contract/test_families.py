@@ -19,7 +19,7 @@ FUNCTIONS = {"has_kl", "kl_divergence", "register_kl"}
 ABSTRACT = {"ExponentialFamily", "TransformedDistribution", "ZeroInflatedDistribution"}
 FAMILIES = [*sorted(set(dist.HOMES) - FUNCTIONS - ABSTRACT), "Delta"]
 # Tested in files of their own: their parameters are distributions or functions, or their draws have no density to compare.
-WITHOUT_ROW = {"Delta", "DiscreteHMM", "Empirical", "GaussianHMM", "ImproperUniform", "MaskedMixture", "MixtureSameFamily",
+WITHOUT_ROW = {"Delta", "Empirical", "ImproperUniform", "MaskedMixture", "MixtureSameFamily",
                "Rejector", "Unit", "RelaxedBernoulliStraightThrough", "RelaxedOneHotCategoricalStraightThrough"}  # fmt: skip
 each_family = pytest.mark.parametrize("name", FAMILIES)
 

@@ -53,6 +53,8 @@ DOCUMENTED = {
     "ppl.optim.Adam": (),
     "ppl.optim.SGD": (),
     "ppl.check_enumeration": (),
+    "ppl.check_model": (),
+    "ppl.debug": (),
     "ppl.render_model": (),
     **_listed(),
 }
