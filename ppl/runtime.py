@@ -2,22 +2,22 @@
 
 A message is a dict with these keys:
 
-==================  =======================================================================================================
-``type``            ``"sample"``, ``"param"``, ``"subsample"`` (the indices of a plate), or the type given to :func:`effectful`
-``name``            the site's name
-``fn``              the distribution or function of the site
-``args, kwargs``    what ``fn`` is called with
-``value``           the site's value, ``None`` until it has one
-``is_observed``     whether the value is data
-``scale, mask``     factor of the log density; ``None``, a bool or a boolean array of the sites that count
+====================  =======================================================================================================
+``type``              ``"sample"``, ``"param"``, ``"subsample"`` (the indices of a plate), or the type given to :func:`effectful`
+``name``              the site's name
+``fn``                the distribution or function of the site
+``args, kwargs``      what ``fn`` is called with
+``value``             the site's value, ``None`` until it has one
+``is_observed``       whether the value is data
+``scale, mask``       factor of the log density; ``None``, a bool or a boolean array of the sites that count
 ``cond_indep_stack``  frames of the plates around the site, outermost first
-``markov_scopes``   chain to what of it the site sees, only inside :func:`ppl.markov`
-``infer``           metadata of the user and of inference algorithms
-``rng_key``         the key that the draw uses, ``None`` for the ambient source of randomness
-``done``            whether the value stands and must not be drawn
-``stop``            whether handlers further out must not see the site
-``continuation``    a function called with the message at the very end
-==================  =======================================================================================================
+``markov_scopes``     chain to what of it the site sees, only inside :func:`ppl.markov`
+``infer``             metadata of the user and of inference algorithms
+``rng_key``           the key that the draw uses, ``None`` for the ambient source of randomness
+``done``              whether the value stands and must not be drawn
+``stop``              whether handlers further out must not see the site
+``continuation``      a function called with the message at the very end
+====================  =======================================================================================================
 
 Handlers see a message from the innermost outwards before the value is drawn, and in the opposite order afterwards.
 """

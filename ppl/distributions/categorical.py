@@ -7,7 +7,7 @@ from ppl.distributions import validation
 from ppl.distributions.dispatch import derived_parameter
 from ppl.distributions.distribution import Distribution
 from ppl.distributions.gaps import NOT_PATHWISE
-from ppl.ops import random
+from ppl.ops import host, random
 
 
 class Categorical(Distribution):
@@ -68,6 +68,10 @@ class Categorical(Distribution):
         outside = -math.inf if by_table else 0.0
         picked = gather(table, value) if self._knows_support() else pick(table, value, outside, outside)
         return picked if by_table else log_or_minus_infinity(picked)
+
+    def _log_table(self):
+        """Return the log densities of all categories along a last axis."""
+        return self.logits if self._given == "logits" else log_or_minus_infinity(self.probs)
 
     def cdf(self, value):
         return pick(ops.cumsum(self.probs, axis=-1), ops.floor(value), 0.0, 1.0)
@@ -141,7 +145,11 @@ def normalised(family, name, parameter, validate_args):
         validation.check_parameter(family, name, _Weights() if name == "probs" else constraints.real_vector, parameter)
     if name == "logits":
         return ops.log_softmax(parameter, axis=-1)
-    return parameter / ops.sum(parameter, axis=-1, keepdims=True)
+    return host.evaluate(_shares, parameter)
+
+
+def _shares(weights):
+    return weights / ops.sum(weights, axis=-1, keepdims=True)
 
 
 def log_or_minus_infinity(probs):

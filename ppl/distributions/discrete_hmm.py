@@ -2,6 +2,7 @@
 
 from ppl import constraints, ops
 from ppl.distributions.categorical import Categorical
+from ppl.distributions.dispatch import blank
 from ppl.distributions.distribution import Distribution
 from ppl.distributions.gaps import NO_CLOSED_FORM, VECTOR
 from ppl.errors import ConstraintError, ShapeError
@@ -56,12 +57,13 @@ class DiscreteHMM(Distribution):
         steps = {ops.shape(transition)[-3], observed[-2]}
         self.duration = duration_of("DiscreteHMM", steps, duration)
         batch = ops.broadcast_shapes(tuple(ops.shape(initial))[:-1], tuple(ops.shape(transition))[:-3], observed[:-2])
-        initial = ops.broadcast_to(initial, (*batch, states))
-        transition = ops.broadcast_to(transition, batch + tuple(ops.shape(transition))[-3:])
-        self.initial_logits = initial - ops.logsumexp(initial, axis=-1, keepdims=True)
-        self.transition_logits = transition - ops.logsumexp(transition, axis=-1, keepdims=True)
+        self.initial_logits = ops.broadcast_to(initial, (*batch, states))
+        self.transition_logits = ops.broadcast_to(transition, batch + tuple(ops.shape(transition))[-3:])
         self.observation_dist = observation_dist.expand(batch + observed[-2:])
+        # Logits are judged as they were given.
         super().__init__(batch, (self.duration, *observation_dist.event_shape), validate_args=validate_args)
+        self.initial_logits = ops.log_softmax(self.initial_logits, axis=-1)
+        self.transition_logits = ops.log_softmax(self.transition_logits, axis=-1)
 
     @property
     def support(self):
@@ -74,6 +76,16 @@ class DiscreteHMM(Distribution):
     def _current_batch_shape(self):
         return tuple(self.initial_logits.shape)[:-1]
 
+    def expand(self, batch_shape):
+        batch_shape = tuple(batch_shape)
+        self._check_expandable(batch_shape)
+        changed = {
+            "initial_logits": ops.broadcast_to(self.initial_logits, (*batch_shape, *tuple(self.initial_logits.shape)[-1:])),
+            "transition_logits": ops.broadcast_to(self.transition_logits, batch_shape + tuple(self.transition_logits.shape)[-3:]),
+            "observation_dist": self.observation_dist.expand(batch_shape + tuple(self.observation_dist.batch_shape)[-2:]),
+        }
+        return blank(type(self), {**vars(self), **changed, "_batch_shape": batch_shape})
+
     def _factors(self, value):
         """Return the log weights of each transition together with what is seen after it, shape ``(..., T, K, K)``."""
         events = len(self.observation_dist.event_shape)
@@ -82,8 +94,7 @@ class DiscreteHMM(Distribution):
         return ops.broadcast_to(factors, (*tuple(factors.shape)[:-3], self.duration, *tuple(factors.shape)[-2:]))
 
     def _last(self, value):
-        product = chain.sequential_log_sum_product(self._factors(value))
-        return ops.logsumexp(ops.expand_dims(self.initial_logits, -1) + product, axis=-2)
+        return chain.log_forward(self.initial_logits, self._factors(value))
 
     def log_prob(self, value):
         return ops.logsumexp(self._last(value), axis=-1)

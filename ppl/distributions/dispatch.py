@@ -42,10 +42,20 @@ class derived_parameter:
         return self if instance is None else self.compute(instance)
 
 
+def checked_inside(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Mark a method that hands its value on to one that checks it, so that this is not done twice."""
+    vars(method)["checked_inside"] = True
+    return method
+
+
 class DistributionMeta(type):
     """The type of definitions: a call builds, once a backend, the class that serves it, and makes an object of that."""
 
     backend: Backend | None
+
+    def on(cls, backend: Backend) -> type:
+        """Return the class that serves ``backend``."""
+        return built_class(getattr(cls, "definition", cls), backend)
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         if cls.backend is None:
@@ -110,7 +120,7 @@ def _guard(name: str, member: Any, backend: Backend, checked: bool) -> Any:
     if name in DRAWS:
         return _drawing(member, backend)
     if name in SCORES:
-        return _scoring(member, backend, checked)
+        return _scoring(member, backend, checked and not hasattr(member, "checked_inside"))
     return _switching(member, backend)
 
 

@@ -8,7 +8,7 @@ from ppl import ops
 from ppl.backend import Backend
 from ppl.constraints import Constraint, dependent, is_dependent
 from ppl.distributions import validation
-from ppl.distributions.dispatch import DistributionMeta, blank, derived_parameter, revive
+from ppl.distributions.dispatch import DistributionMeta, blank, checked_inside, derived_parameter, revive
 from ppl.distributions.score_parts import ScoreParts
 from ppl.errors import ConstraintError, GapError, PplError, ShapeError
 from ppl.registry import active
@@ -172,6 +172,7 @@ class Distribution(metaclass=DistributionMeta):
         """Return whether a value that reaches :meth:`log_prob` has been found in the support."""
         return self._validates and not ops.autodiff.is_tracing()
 
+    @checked_inside
     def score_parts(self, value: Any) -> ScoreParts:
         """Return the parts of a gradient estimator; right for draws that are reparameterised in full or not at all."""
         log_prob = self.log_prob(value)

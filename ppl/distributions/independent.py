@@ -43,7 +43,11 @@ class Independent(Wrapper):
     def score_parts(self, value):
         parts = self.base_dist.score_parts(value)
         # Of a draw that is reparameterised in full, or not at all, two of the parts are one array.
-        sums = {id(part): part if is_zero(part) else ops.sum_rightmost(part, self.reinterpreted_batch_ndims) for part in parts}
+        distinct = {id(part): part for part in parts}
+        sums = {
+            key: part if is_zero(part) else ops.sum_rightmost(part, self.reinterpreted_batch_ndims)
+            for key, part in distinct.items()
+        }
         return ScoreParts(*(sums[id(part)] for part in parts))
 
     def entropy(self):

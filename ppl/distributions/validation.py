@@ -9,7 +9,7 @@ from typing import Any
 
 from ppl.constraints import Constraint, independent, is_dependent
 from ppl.errors import ConstraintError, ShapeError
-from ppl.ops import autodiff
+from ppl.ops import autodiff, host
 from ppl.registry import active
 from ppl.transforms import as_constraint
 
@@ -72,9 +72,8 @@ def check_parameter(family: str, name: str, constraint: Any, value: Any) -> None
             f"{family}: parameter {name!r} needs at least {constraint.event_dim} dimension(s) to be {constraint!r}, "
             f"received shape {tuple(active().ops.shape(value))}"
         )
-    holds = constraint.check(value)
-    if not _every(holds):
-        where = _first_offender(holds, value)
+    if not host.evaluate(_holds, constraint, value):
+        where = _first_offender(constraint.check(value), value)
         raise ConstraintError(
             f"{family}: parameter {name!r} is outside its constraint; expected {constraint!r}, received {where}; "
             "try another value, or validate_args=False to skip this check"
@@ -89,9 +88,8 @@ def check_value(family: str, support: Any, value: Any) -> None:
     support = as_constraint(support)
     if not isinstance(support, Constraint) or is_dependent(support):
         return
-    holds = support.check(value)
-    if not _every(holds):
-        where = _first_offender(holds, value)
+    if not host.evaluate(_holds, support, value):
+        where = _first_offender(support.check(value), value)
         raise ConstraintError(
             f"{family}: value is outside the support; expected {support!r}, received {where}; "
             "try another value or family, or validate_args=False to skip this check"
@@ -111,10 +109,12 @@ def _holds_on_host(constraint: Any, value: Any, to_numpy: Any) -> bool:
     if not getattr(constraint, "host_checkable", False):
         return False
     try:
-        host = to_numpy(value)
-        if not host.shape:
-            return bool(constraint.check(host.item()))
-        return constraint.holds_throughout(host) if host.size >= MANY else _every(constraint.check(host))
+        if not value.shape and hasattr(value, "item"):
+            return bool(constraint.check(value.item()))
+        numbers = to_numpy(value)
+        if not numbers.shape:
+            return bool(constraint.check(numbers.item()))
+        return constraint.holds_throughout(numbers) if numbers.size >= MANY else _every(constraint.check(numbers))
     except RuntimeError:
         # torch gives no storage to the values of a forward-mode derivative; its own comparisons work on them.
         return False
@@ -135,6 +135,10 @@ def check_value_shape(family: str, batch_shape: tuple, event_shape: tuple, value
             f"{family}: value has the wrong shape; expected (...) + batch_shape {tuple(batch_shape)} + event_shape "
             f"{tuple(event_shape)}, received {shape}"
         )
+
+
+def _holds(constraint: Any, value: Any) -> bool:
+    return _every(constraint.check(value))
 
 
 def _every(holds: Any) -> bool:

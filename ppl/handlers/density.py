@@ -12,7 +12,7 @@ from ppl.distributions.masked import feasible, to_be_scored
 from ppl.distributions.score_parts import ScoreParts, scale_and_mask
 from ppl.errors import ConstraintError, PplError, PplWarning, ShapeError, SiteError
 from ppl.handlers.values import check_value_shape
-from ppl.ops import autodiff
+from ppl.ops import autodiff, host
 from ppl.runtime import is_distribution, is_validation_enabled
 from ppl.typing import Message
 
@@ -31,12 +31,16 @@ def _log_prob(node: Message) -> Any:
         return ops.zeros(tuple(fn.batch_shape))
     value = feasible(fn, node["value"], mask)
     try:
-        return fn.log_prob(value)
+        return host.evaluate(_scored, fn, value)
     except ConstraintError:
         inside = _possible(node, value)
         if inside is None:
             raise
         return ops.where(inside, fn.log_prob(feasible(fn, value, inside)), -math.inf)
+
+
+def _scored(fn: Any, value: Any) -> Any:
+    return fn.log_prob(value)
 
 
 def _possible(node: Message, value: Any) -> Any:
@@ -118,8 +122,11 @@ def _shape(fn: Any) -> Any:
 
 def _warn_of_nan(name: str, node: Message) -> None:
     total = node["log_prob_sum"]
+    # As a number where it is one, since a comparison of arrays costs ten times as much.
+    item = getattr(total, "item", None)
+    number = total if item is None else item()
     # A NaN is the only value that differs from itself; infinite densities are legitimate.
-    if total != total:
+    if number != number:
         kind = "observed" if node["is_observed"] else "latent"
         warnings.warn(
             f"the log density of the {kind} site {name!r} under {node['fn']!r} is NaN; check the distribution's parameters "

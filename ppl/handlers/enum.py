@@ -84,6 +84,8 @@ class enum(PerEntry):
             dim = run.allocator.allocate(message)
             message["value"], message["done"] = _along(dim, _values(message), tuple(fn.event_shape)), True
             infer["_enumerate_dim"] = dim
+            if infer.get("num_samples") is None:
+                infer["_all_values"] = message["value"]
             infer["_dim_to_id"][dim] = message["name"]
 
     def after_sample(self, message: Message) -> None:

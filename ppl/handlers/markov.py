@@ -63,7 +63,7 @@ class MarkovMessenger(Handler):
     :raises HandlerError: if ``history`` is negative.
 
     Each site inside carries ``infer["_markov_depth"]``, the number of entries around it, and ``message["markov_scopes"]``, for
-    each chain around it a :class:`MarkovScope`. By these :class:`ppl.handlers.enum` reuses dimensions.
+    each chain around it a ``MarkovScope``. By these :class:`ppl.handlers.enum` reuses dimensions.
 
     >>> import ppl
     >>> from ppl import distributions as dist, handlers

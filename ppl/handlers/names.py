@@ -50,7 +50,7 @@ class NamesSites(PerEntry):
 
     def end(self, kind: Any, error: Any, traceback: Any) -> None:
         """Warn, unless the run is unfinished."""
-        if kind is not None:
+        if kind is not None or self._expected <= self.met:
             return
         for name in sorted(self._expected - self.met):
             close = get_close_matches(name, self.met - self._expected if self._alike else self.met, n=3)

@@ -16,6 +16,7 @@ from ppl.typing import Message
 
 # What the names of this library's files begin with, and how many calls lie between postprocess_message and that of ppl.sample.
 _LIBRARY = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
+_in_library: dict[str, bool] = {}
 _DEPTH = 3
 
 
@@ -46,7 +47,13 @@ def _independent(first: Message, second: Message) -> bool:
 
 def _outside(frame: FrameType | None) -> FrameType | None:
     """Return ``frame``, or the nearest one further out that runs no code of this library."""
-    while frame is not None and frame.f_code.co_filename.startswith(_LIBRARY):
+    while frame is not None:
+        name = frame.f_code.co_filename
+        inside = _in_library.get(name)
+        if inside is None:
+            inside = _in_library[name] = name.startswith(_LIBRARY)
+        if not inside:
+            break
         frame = frame.f_back
     return frame
 

@@ -15,6 +15,7 @@ from ppl.infer.autoguide import (
     AutoLowRankMultivariateNormal,
     AutoMultivariateNormal,
     AutoNormal,
+    AutoStructured,
 )
 from ppl.infer.discrete import infer_discrete
 from ppl.infer.elbo import (
@@ -50,8 +51,8 @@ from ppl.infer.svi import SVI, EarlyStopping
 
 __all__ = ["ELBO", "HMC", "MCMC", "NUTS", "SVI", "AutoCallable", "AutoContinuous", "AutoDelta", "AutoDiagonalNormal",
            "AutoDiscreteParallel", "AutoGuide", "AutoGuideList", "AutoLaplaceApproximation",
-           "AutoLowRankMultivariateNormal", "AutoMultivariateNormal", "AutoNormal", "ChEES", "EarlyStopping", "EmpiricalMarginal",
-           "Importance", "InitMessenger", "JitTraceEnum_ELBO", "JitTraceGraph_ELBO",
+           "AutoLowRankMultivariateNormal", "AutoMultivariateNormal", "AutoNormal", "AutoStructured", "ChEES", "EarlyStopping",
+           "EmpiricalMarginal", "Importance", "InitMessenger", "JitTraceEnum_ELBO", "JitTraceGraph_ELBO",
            "JitTraceMeanField_ELBO", "JitTrace_ELBO", "Marginals",
            "Posterior", "Predictive", "RenyiELBO", "TraceEnum_ELBO", "TraceGraph_ELBO", "TraceMeanField_ELBO", "TracePosterior",
            "TracePredictive", "TraceTailAdaptive_ELBO", "Trace_ELBO", "autoguide", "config_enumerate", "diagnostics",

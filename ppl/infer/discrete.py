@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,6 @@ from typing import Any
 from ppl import handlers, ops
 from ppl.errors import InferenceError
 from ppl.handlers.messenger import Handler
-from ppl.handlers.packed import Packed, unpack
 from ppl.infer.enum import loops, runs
 from ppl.infer.enum.elimination import mark
 from ppl.infer.enum.probe import probe
@@ -160,30 +159,9 @@ def _draw(trace: Any, temperature: int, key: Any) -> dict[str, Any]:
         drawn = elimination.sample(
             density.factors, set(density.variables), set(density.plates), temperature, key, density.plate_scales
         )
-    indices: dict[Any, Any] = {}
-    for symbol, name in density.variables.items():
-        frames = [frame for frame in trace.nodes[name]["cond_indep_stack"] if frame.dim]
-        index = unpack(Packed(*drawn[symbol]), {density.symbols.of_plate(frame.name): frame.dim for frame in frames})
-        sizes = {0: 1} | {-frame.dim: frame.size or 1 for frame in frames}
-        plates = tuple(sizes.get(dim, 1) for dim in range(max(sizes), 0, -1))
-        indices[name] = ops.broadcast_to(index, ops.broadcast_shapes(tuple(ops.shape(index)), plates))
-    values = {name: _at(trace.nodes[name], indices) for name in indices}
+    indices = runs.indices_of(trace, drawn, density)
+    values = {name: runs.value_at(trace.nodes[name], indices) for name in indices}
     return {**values, **loops.drawn(trace, indices, temperature, key)}
-
-
-def _at(site: Message, indices: Mapping[Any, Any]) -> Any:
-    """Return the value of an enumerated site at the drawn indices of the variables by name."""
-    value, owners = site["value"], site["infer"]["_dim_to_id"]
-    batch = tuple(ops.shape(value))[: ops.ndim(value) - len(site["fn"].event_shape)]
-    places: list[Any] = []
-    for dim, size in zip(range(-len(batch), 0), batch, strict=True):
-        if size == 1:
-            places.append(0)
-        elif dim in owners:
-            places.append(indices[owners[dim]])
-        else:
-            places.append(ops.reshape(ops.arange(size), (size, *(1,) * (-dim - 1))))
-    return value[tuple(places)]
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
 from collections.abc import Callable, Mapping
@@ -53,14 +54,24 @@ class DrawsOfModel:
     ) -> None:
         self.model, self.arguments, self.samples = model, arguments, dict(samples)
         self.params = dict(params or {})
+        self._around: Callable[[Model], Model] = lambda model: model
         (self.num_draws,) = same_number(self.samples, 1)
         self._numbers = 1
 
     def trace_of(self, values: Mapping[str, Any], data: Any) -> Any:
         """Return the trace of the model with ``values`` at its latent sites, run on ``data``."""
         args, kwargs = self.arguments.rebuild(data)
-        model = handlers.substitute(self.model, data={**self.params, **values})
+        model = self._around(handlers.substitute(self.model, data={**self.params, **values}))
         return handlers.trace(handlers.seed(model, rng_seed=0)).get_trace(*args, **kwargs)
+
+    def inside(self, around: Callable[[Model], Model], numbers: int = 1) -> DrawsOfModel:
+        """Return the same draws of ``around(model)``, where ``model`` has the values of a draw.
+
+        :param numbers: how many times as many numbers a run holds then.
+        """
+        other = copy.copy(self)
+        other._around, other._numbers = around, self._numbers * numbers
+        return other
 
     def values(self, index: int) -> dict[str, Any]:
         """Return draw ``index`` as arrays of the active backend."""

@@ -14,7 +14,7 @@ from ppl import ops
 from ppl.errors import InferenceError
 from ppl.handlers.messenger import Handler
 from ppl.infer.latents import is_latent
-from ppl.ops import autodiff, random
+from ppl.ops import autodiff, host, random
 from ppl.transforms import biject_to
 
 Site = dict[str, Any]
@@ -103,7 +103,7 @@ def init_to_sample(site: Site) -> Any:
     >>> 1.0 <= float(infer.init_to_sample({"name": "x", "fn": dist.Uniform(1.0, 3.0)})) <= 3.0
     True
     """
-    return site["fn"].sample(rng_key=site.get("rng_key"))
+    return host.draw(site["fn"], (), site.get("rng_key"))
 
 
 @_strategy
@@ -118,7 +118,7 @@ def init_to_median(site: Site, num_samples: int = 15) -> Any:
     """
     fn = site["fn"]
     try:
-        draws = fn.sample((num_samples,), rng_key=site.get("rng_key"))
+        draws = host.draw(fn, (num_samples,), site.get("rng_key"))
     except NotImplementedError:
         return init_to_feasible(site)
     middle = _into_support(fn, _middle(draws))
@@ -172,9 +172,9 @@ def _middle(draws: Any) -> Any:
     place = ops.shape(draws)[0] // 2
     if autodiff.is_tracing():
         return ops.sort(draws, axis=0)[place]
-    host = ops.to_numpy(draws).copy()
-    host.sort(axis=0)
-    middle, device = ops.array(host[place], dtype=draws.dtype), ops.device(draws)
+    numbers = ops.to_numpy(draws).copy()
+    numbers.sort(axis=0)
+    middle, device = ops.array(numbers[place], dtype=draws.dtype), ops.device(draws)
     return middle if ops.device(middle) == device else ops.to_device(middle, device)
 
 
@@ -187,5 +187,8 @@ def _all_finite(value: Any) -> bool:
 
 def _into_support(fn: Any, value: Any) -> Any:
     """Send ``value`` through unconstrained space and back, so that rounding or sorting cannot leave the support."""
-    transform = biject_to(fn.support)
+    return host.evaluate(_there_and_back, biject_to(fn.support), value)
+
+
+def _there_and_back(transform: Any, value: Any) -> Any:
     return transform(transform.inv(value))

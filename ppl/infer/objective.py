@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from ppl import handlers, ops, registry
@@ -10,7 +10,7 @@ from ppl.distributions import validation
 from ppl.errors import InferenceError, PplError
 from ppl.handlers.messenger import Handler
 from ppl.infer.particles import run_pair
-from ppl.ops import autodiff, random
+from ppl.ops import autodiff, host, random
 from ppl.params import get_param_store
 from ppl.primitives.validation import is_validation_enabled
 from ppl.transforms import transform_to
@@ -72,15 +72,22 @@ class UnknownParam(InferenceError):
 
 
 def discover(
-    model: Model, guide: Model, args: tuple[Any, ...], kwargs: dict[str, Any], key: Any = None, loss: Any = None
+    model: Model,
+    guide: Model,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    key: Any = None,
+    loss: Any = None,
+    ahead: Callable[[list[str]], None] | None = None,
 ) -> list[str]:
     """Run guide and model once, so that every param exists in the param store, and return the names.
 
     :param key: seeds the run and the initial values; ``None`` draws from the ambient source.
     :param loss: its method ``declare(guide_trace)``, if it has one, meets the params that the loss keeps for itself; its method
         ``prepare(model, guide, args, kwargs)`` looks at what it could not look at in compiled code.
+    :param ahead: called with the names before ``prepare``, to begin what can be done beside it.
     """
-    with ParamNames() as seen:
+    with ParamNames() as seen, host.preferred():
         if key is None:
             model_trace, guide_trace = run_pair(model, guide, args, kwargs)
         else:
@@ -89,6 +96,8 @@ def discover(
         if hasattr(loss, "declare"):
             loss.declare(guide_trace)
     if hasattr(loss, "prepare"):
+        if ahead is not None:
+            ahead(list(seen.names))
         loss.prepare(model, guide, args, kwargs)
     if is_validation_enabled() and not _observations_inside(model_trace):
         # A compiled step checks no value, so the data are judged here; the densities say what is wrong with them.
@@ -217,7 +226,7 @@ def settle(gradients: Mapping[str, Any], params: Mapping[str, Any]) -> tuple[dic
 
 def constrain(unconstrained: Mapping[str, Any], constraints: Mapping[str, Any]) -> dict[str, Any]:
     """Return constrained values of parameters."""
-    return {name: transform_to(constraints[name])(value) for name, value in unconstrained.items()}
+    return {name: host.evaluate(transform_to(constraints[name]), value) for name, value in unconstrained.items()}
 
 
 def require_params(names: Iterable[str]) -> None:

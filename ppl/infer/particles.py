@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ppl import handlers, ops, tree
+from ppl.errors import InferenceError
+from ppl.infer.proposal import trace_proposed
 from ppl.ops import autodiff, random
 from ppl.primitives import plate
-from ppl.typing import Model, Tree
+from ppl.typing import Message, Model, Tree
 
 PARTICLE_PLATE = "num_particles_vectorized"
 
@@ -53,21 +55,36 @@ def in_plate(model: Model, name: str, num: int, nesting: int) -> Model:
     """Return ``model`` inside a plate of size ``num`` left of ``nesting`` batch dimensions."""
 
     def run(*args: Any, **kwargs: Any) -> Any:
-        with plate(name, num, dim=-1 - nesting):
+        with _Outermost(name, num, dim=-1 - nesting):
             return model(*args, **kwargs)
 
     return run
+
+
+class _Outermost(plate):
+    """A plate left of all others."""
+
+    def process_message(self, message: Message) -> None:
+        """Add the frame, unless a plate inside found no dimension right of it, which would mistake data for particles."""
+        own = self.frame.dim or 0
+        for frame in message["cond_indep_stack"]:
+            if frame.dim is not None and frame.dim < own:
+                raise InferenceError(
+                    f"plate {frame.name!r} at site {message['name']!r} has dim={frame.dim}, left of the particles at dim={own}; "
+                    f"expected all plates of model and guide right of them; try max_plate_nesting={-own} or more, or leave it out"
+                )
+        super().process_message(message)
 
 
 def run_pair(model: Model, guide: Model, args: tuple[Any, ...], kwargs: dict[str, Any], key: Any = None) -> tuple[Any, Any]:
     """Return the traces ``(of the model, of the guide)`` where the model takes the guide's values.
 
     :param key: source of randomness; ``None`` for the ambient one.
+    :raises ShapeError, InferenceError: if the model fails after a site where the guide proposes what does not fit.
     """
     if key is not None:
         key_guide, key_model = random.split(key)
         guide = handlers.seed(guide, rng_seed=key_guide)
         model = handlers.seed(model, rng_seed=key_model)
     guide_trace = handlers.trace(guide).get_trace(*args, **kwargs)
-    model_trace = handlers.trace(handlers.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
-    return model_trace, guide_trace
+    return trace_proposed(handlers.replay(model, trace=guide_trace), guide_trace, args, kwargs), guide_trace

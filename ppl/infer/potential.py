@@ -6,12 +6,13 @@ Samplers see only that vector and the list of data arrays; they never call primi
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from math import isfinite
 from typing import Any, Protocol
 
 from ppl import handlers, ops, registry, tree
-from ppl.errors import InferenceError, PplError, PplWarning
+from ppl.errors import EnumerationError, InferenceError, PplError, PplWarning
 from ppl.infer.latents import LatentSite, is_latent, refuse_discrete, split_vector
 from ppl.infer.particles import deepest_plate
 from ppl.ops import autodiff, compile
@@ -152,7 +153,8 @@ class Potential:
             if self.eliminated:
                 self.max_plate_nesting = _nesting(trace, max_plate_nesting)
 
-        self.backend.infer.evaluate_shapes(run, self.arguments.arrays)
+        with self.explaining(max_plate_nesting):
+            self.backend.infer.evaluate_shapes(run, self.arguments.arrays)
         if not found:
             raise InferenceError(
                 "the model has no latent site: it has no sample site that is not observed; expected at least one unobserved "
@@ -190,6 +192,39 @@ class Potential:
         shapes = {site.name: tuple(site.shape) for site in self.sites}
         model = self._summing_out(handlers.substitute(self.model, substitute_fn=value_of))
         return handlers.trace(model).get_trace(*args, **kwargs), total
+
+    @contextmanager
+    def explaining(self, max_plate_nesting: int | None = None) -> Iterator[None]:
+        """Say so if what a block evaluates fails because the sites that are summed out take all their values at once.
+
+        :raises EnumerationError: naming the line of the model and the site.
+        """
+        try:
+            yield
+        except PplError:
+            raise
+        except Exception as error:
+            # Outside of the block values are concrete, and go where abstract ones, of which a backend learns shapes, do not.
+            reason = self._reason(max_plate_nesting)
+            if reason is None:
+                raise
+            raise reason from error
+
+    def _reason(self, max_plate_nesting: int | None) -> EnumerationError | None:
+        """Return why the model does not run with all values of its discrete sites at once, ``None`` if it is not known."""
+        if self.elimination is None or autodiff.is_tracing():
+            return None
+        args, kwargs = self.arguments.rebuild(self.arguments.arrays)
+        model = handlers.seed(self.model, rng_seed=0)
+        try:
+            nesting = _nesting(handlers.trace(model).get_trace(*args, **kwargs), max_plate_nesting)
+            self.elimination.check(model, args, kwargs, nesting)
+        except EnumerationError as reason:
+            return reason
+        except Exception:
+            # The error of the block says it better.
+            pass
+        return None
 
     def _summing_out(self, model: Model) -> Model:
         """Return ``model`` with all values of the sites that are summed out."""
@@ -244,27 +279,27 @@ class Potential:
         if self._all_inside is None:
             self._all_inside = compile.compile(self._observations_inside, horizon=1)
         with validation_enabled(False):
-            inside = bool(self._all_inside(vector, data))
-        if not inside:
+            inside, values = self._all_inside(vector, data)
+        if not bool(inside):
             with validation_enabled(True):
                 self._run(vector, data)[0].compute_log_prob()
         if self.elimination is not None and self.eliminated and not self._compared:
             args, kwargs = self.arguments.rebuild(data)
-            values = self.constrain(vector, data)
-            known = handlers.substitute(self.model, data={name: values[name] for name in self.names})
+            known = handlers.substitute(self.model, data=values)
             self.elimination.check(handlers.seed(known, rng_seed=0), args, kwargs, self.max_plate_nesting)
             self._compared = True
 
-    def _observations_inside(self, vector: Any, data: Sequence[Any]) -> Any:
-        inside = ops.array(True)
-        for site in self._run(vector, data)[0].nodes.values():
+    def _observations_inside(self, vector: Any, data: Sequence[Any]) -> tuple[Any, dict[str, Any]]:
+        """Return whether observed values lie in their supports and, where sites are summed out, the values of the others."""
+        inside, trace = ops.array(True), self._run(vector, data)[0]
+        for site in trace.nodes.values():
             if site["type"] == "sample" and site["is_observed"] and site["mask"] is not False:
                 try:
                     checked = site["fn"].support.check(site["value"])
                 except NotImplementedError:
                     continue
-                inside = inside & ops.all(_for_some_value(ops.any, checked, site))
-        return inside
+                inside = inside & ops.all(for_some_value(ops.any, checked, site))
+        return inside, {name: ops.array(trace.nodes[name]["value"]) for name in self.names if self.eliminated}
 
     def explain(self, vector: Any, data: Sequence[Any]) -> str:
         """Return a table of each site at ``vector``: value, whether it lies in the support, log density, gradient.
@@ -300,7 +335,7 @@ class Potential:
     def _explain_site(self, name: str, site: dict, gradient: Any) -> tuple[str, ...]:
         value = ops.array(site["value"])
         try:
-            inside = bool(ops.all(_for_some_value(ops.any, site["fn"].support.check(value), site)))
+            inside = bool(ops.all(for_some_value(ops.any, site["fn"].support.check(value), site)))
         except NotImplementedError:
             inside = True
         place = next((place for place in self.sites if place.name == name), None)
@@ -308,7 +343,7 @@ class Potential:
         if place is not None:
             finite = "finite" if bool(ops.all(ops.isfinite(gradient[place.offset : place.offset + place.size]))) else "NOT FINITE"
         kind = "observed" if site["is_observed"] else "summed out" if name in self.eliminated else "latent"
-        log_prob = ops.sum(_for_some_value(ops.max, site["log_prob"], site))
+        log_prob = ops.sum(for_some_value(ops.max, site["log_prob"], site))
         return name, kind, _preview(value), "yes" if inside else "NO", f"{float(log_prob):.6g}", finite
 
 
@@ -329,7 +364,7 @@ def _nesting(trace: Any, given: int | None) -> int:
     return found if given is None else given
 
 
-def _for_some_value(reduce: Callable[..., Any], array: Any, site: dict) -> Any:
+def for_some_value(reduce: Callable[..., Any], array: Any, site: dict) -> Any:
     """Return ``array``, of the batch shape of a site, reduced along the values of the enumerated sites that it depends on."""
     for dim in site["infer"].get("_dim_to_id", ()):
         if -dim <= ops.ndim(array):
@@ -385,6 +420,10 @@ class FunctionPotential:
     def constrain(self, vector: Any, data: Sequence[Any]) -> dict[str, Any]:
         """Return the vector itself, under the name ``position``."""
         return {"position": vector}
+
+    def explaining(self) -> AbstractContextManager[None]:
+        """Add nothing to what a block raises."""
+        return nullcontext()
 
     def check_data(self, vector: Any, data: Sequence[Any]) -> None:
         """Accept the data: a density of one's own names no supports."""

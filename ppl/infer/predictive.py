@@ -9,9 +9,11 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from ppl import handlers, ops, registry
-from ppl.errors import InferenceError, ParamError
+from ppl.errors import InferenceError, ParamError, PplWarning
 from ppl.infer.discrete import Learned, infer_every_discrete
 from ppl.infer.draws import DRAWS_A_BLOCK, same_number
+from ppl.infer.latents import is_latent
+from ppl.infer.likelihood import observed_sites
 from ppl.infer.objective import ParamNames
 from ppl.infer.particles import deepest_plate, has_explicit_keys, in_plate, map_over_keys
 from ppl.infer.potential import ModelArguments
@@ -45,6 +47,10 @@ class Predictive:
     :param exclude_deterministic: whether deterministic sites among the posterior samples are left out and computed anew, as new
         data need; otherwise the model goes on with the values that they had.
     :raises InferenceError: if the numbers of draws disagree or are not given.
+
+    The first call warns of names that the model has no site of, among the posterior samples or the guide's sites, and of sites
+    that are drawn from the prior because the guide lacks them, where the model observes its data or the guide has none of its
+    sites; without data they cannot be told from what is to be predicted.
 
     The object keeps the backend that is active when it is built. On jax the model is compiled, once for each set of shapes.
 
@@ -90,6 +96,8 @@ class Predictive:
         }
         self._programs: dict[Any, Any] = {}
         self._learned = Learned()
+        # What is to be said of the names, known from the first run on and then said once.
+        self._remarks: list[str] | None = None
 
     def _active(self) -> AbstractContextManager[Any]:
         return nullcontext() if registry.active() is self.backend else registry.using(self.backend)
@@ -105,6 +113,9 @@ class Predictive:
                 rng_key, args = args[0], args[1:]
             with nullcontext() if rng_key is None else random.scope(rng_key):
                 drawn = self._draw(ModelArguments(args, kwargs))
+            for remark in self._remarks or ():
+                warnings.warn(remark, PplWarning, stacklevel=2)
+            self._remarks = []
             return {name: ops.reshape(value, (*self.batch_shape, *ops.shape(value)[1:])) for name, value in drawn.items()}
 
     def get_samples(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
@@ -135,20 +146,48 @@ class Predictive:
         key_model, key_guide = (None, None) if key is None else random.split(key)
         if guide is not None and key is not None:
             guide = handlers.seed(guide, rng_seed=key_guide)
+        names = list(values)
         if guide is not None:
-            values = self._guided(guide, args, kwargs)
+            values, names = self._guided(guide, args, kwargs)
         fixed = {**self.params, **values}
         model = handlers.substitute(model, data=fixed) if fixed else model
         model = infer_every_discrete(model, self._learned) if self.infer_discrete else model
         model = model if key is None else handlers.seed(model, rng_seed=key_model)
         model = model if self.exclude_deterministic else recall(model, values)
         trace = handlers.trace(model).get_trace(*args, **kwargs)
+        if self._remarks is None:
+            self._remarks = self._compare(trace, names)
         return self._collect(trace, values)
 
-    def _guided(self, guide: Model, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    def _guided(self, guide: Model, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+        """Return the values of a run of the guide and the names of its sites that stand for some of the model's."""
         guide = handlers.substitute(guide, data=self.params) if self.params else guide
-        trace = handlers.trace(guide).get_trace(*args, **kwargs)
-        return {name: site["value"] for name, site in trace.nodes.items() if site["type"] in ("sample", "subsample")}
+        nodes = handlers.trace(guide).get_trace(*args, **kwargs).nodes
+        values = {name: site["value"] for name, site in nodes.items() if site["type"] in ("sample", "subsample")}
+        samples = [name for name, site in nodes.items() if site["type"] == "sample"]
+        return values, [name for name in samples if not nodes[name]["infer"].get("is_auxiliary")]
+
+    def _compare(self, trace: Any, given: list[str]) -> list[str]:
+        """Return what is to be said of names given to the model, and of sites that the guide lacks."""
+        remarks, source = [], "the posterior samples hold" if self.guide is None else "the guide samples"
+        sites = [name for name, site in trace.nodes.items() if site["type"] == "sample"]
+        unknown = [name for name in given if name not in trace.nodes]
+        if unknown:
+            remarks.append(
+                f"{source} {', '.join(map(repr, unknown))}, which the model has no site of, so that Predictive makes no use of it"
+                f"; sites of the model: {sites}; names given: {given}; try the model that was fitted, or leave it out"
+            )
+        if self.guide is not None:
+            latent = [name for name in sites if is_latent(trace.nodes[name])]
+            drawn = [name for name in latent if name not in given]
+            # A factor is observed too, but no data.
+            has_data = any(tuple(trace.nodes[name]["fn"].event_shape) != (0,) for name in observed_sites(trace))
+            if drawn and (has_data or len(drawn) == len(latent)):
+                remarks.append(
+                    f"the guide lacks {', '.join(map(repr, drawn))}, so that Predictive draws from the prior there; latent sites "
+                    f"of the model: {latent}; sites of the guide: {given}; try a guide of all latent sites"
+                )
+        return remarks
 
     def _collect(self, trace: Any, given: Mapping[str, Any]) -> dict[str, Any]:
         if self.return_sites is None:

@@ -10,8 +10,9 @@ import math
 from typing import Any, NamedTuple
 
 from ppl.errors import ShapeError
-from ppl.ops import elementwise, linalg, random, reduce, shaping
+from ppl.ops import derived, elementwise, linalg, random, reduce, shaping, special
 from ppl.ops.semiring import LOG_SUM_PRODUCT, MAX_PRODUCT, Semiring
+from ppl.registry import active
 
 
 def _pairs(array: Any, axis: int) -> tuple[Any, Any, Any]:
@@ -34,20 +35,27 @@ def products(log_factors: Any, semiring: Semiring = LOG_SUM_PRODUCT) -> list[Any
     :param semiring: what a sum over the state between two steps is.
     :raises ShapeError: if the last two axes differ, or there is no step.
     """
+    _check(log_factors)
+    levels = [log_factors]
+    while shaping.shape(levels[-1])[-3] > 1:
+        left, right, rest = _pairs(levels[-1], -3)
+        if semiring is LOG_SUM_PRODUCT:
+            product = derived.log_matmul(left, right)
+        else:
+            # Axes: from, between, to.
+            joined = semiring.times(shaping.expand_dims(left, -1), shaping.expand_dims(right, -3))
+            product = semiring.plus(joined, -2)
+        levels.append(product if rest is None else shaping.concat([product, rest], axis=-3))
+    return levels
+
+
+def _check(log_factors: Any) -> None:
     shape = tuple(shaping.shape(log_factors))
     if len(shape) < 3 or shape[-1] != shape[-2] or shape[-3] == 0:
         raise ShapeError(
             f"a chain of factors has shape {shape}; expected (..., T, K, K) with one step at least; try to give states that have "
             "no successor the log weight -inf, so that both axes are the states"
         )
-    levels = [log_factors]
-    while shaping.shape(levels[-1])[-3] > 1:
-        left, right, rest = _pairs(levels[-1], -3)
-        # Axes: from, between, to.
-        joined = semiring.times(shaping.expand_dims(left, -1), shaping.expand_dims(right, -3))
-        product = semiring.plus(joined, -2)
-        levels.append(product if rest is None else shaping.concat([product, rest], axis=-3))
-    return levels
 
 
 def sequential_log_sum_product(log_factors: Any) -> Any:
@@ -64,6 +72,33 @@ def sequential_log_sum_product(log_factors: Any) -> Any:
     [[0.125, 0.875], [0.0, 1.0]]
     """
     return products(log_factors)[-1][..., 0, :, :]
+
+
+def log_forward(start: Any, log_factors: Any) -> Any:
+    """Return the log weight of each state after the last step of a chain, over all paths to it.
+
+    :param start: the log weights of the states before the first step, shape ``(..., K)``.
+    :param log_factors: shape ``(..., T, K, K)``, logarithms; batches broadcast.
+    :returns: shape ``(..., K)``.
+    :raises ShapeError: if the last two axes differ, or there is no step.
+
+    In ``O(log T)`` depth, or one step after the other where that is faster.
+
+    >>> from ppl import ops
+    >>> from ppl.ops import chain
+    >>> steps = ops.log(ops.array([[[0.5, 0.5], [0.0, 1.0]]] * 3))
+    >>> ops.to_numpy(ops.exp(chain.log_forward(ops.log(ops.array([1.0, 0.0])), steps))).round(4).tolist()
+    [0.125, 0.875]
+    """
+    _check(log_factors)
+    if loops_win(log_factors):
+        return derived.log_recursion(start, log_factors)
+    return special.logsumexp(shaping.expand_dims(start, -1) + sequential_log_sum_product(log_factors), axis=-2)
+
+
+def loops_win(array: Any) -> bool:
+    """Return whether a loop that carries a vector beats products of matrices in parallel: compiled, on few cores."""
+    return bool(active().optim.STEP == "compiled" and shaping.device(array) == "cpu")
 
 
 def sequential_max_sum(log_factors: Any) -> Any:
@@ -108,12 +143,12 @@ def path(log_factors: Any, last: Any, first: Any = None, temperature: int = 1, k
     batch = tuple(shaping.shape(log_factors))[:-3]
     last = shaping.broadcast_to(last, batch)
     if first is None:
-        first = choose(_column(levels[-1][..., 0, :, :], last), temperature, keys[-1])
+        first = choose(column(levels[-1][..., 0, :, :], last), temperature, keys[-1])
     states = shaping.stack([shaping.broadcast_to(first, batch), last], axis=-1)
     for below, own in zip(reversed(levels[:-1]), keys, strict=False):
         left, right, _ = _pairs(below, -3)
         count = shaping.shape(left)[-3]
-        weights = _row(left, states[..., :count]) + _column(right, states[..., 1 : count + 1])
+        weights = _row(left, states[..., :count]) + column(right, states[..., 1 : count + 1])
         between = choose(weights, temperature, own)
         woven = shaping.stack([states[..., :count], between], axis=-1)
         woven = shaping.reshape(woven, (*batch, 2 * count))
@@ -143,8 +178,17 @@ def _row(matrices: Any, index: Any) -> Any:
     return shaping.take_along_axis(matrices, index, axis=-2)[..., 0, :]
 
 
-def _column(matrices: Any, index: Any) -> Any:
-    """Return column ``index`` of each matrix."""
+def column(matrices: Any, index: Any) -> Any:
+    """Return column ``index`` of each matrix.
+
+    :param matrices: shape ``(..., n, m)``.
+    :param index: integers of shape ``(...)``.
+
+    >>> from ppl import ops
+    >>> from ppl.ops import chain
+    >>> ops.to_numpy(chain.column(ops.array([[1.0, 2.0], [3.0, 4.0]]), ops.array(1))).tolist()
+    [2.0, 4.0]
+    """
     return _row(shaping.moveaxis(matrices, -1, -2), index)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ppl.errors import ExponentialContraction, InferenceError, ShapeError
@@ -15,6 +16,44 @@ from ppl.ops.semiring import LOG_SUM_PRODUCT, Semiring
 
 SAMPLE = ("sample", "pyro.ops.einsum.torch_sample")
 MARGINAL = ("marginal", "pyro.ops.einsum.torch_marginal")
+
+
+@dataclass(frozen=True)
+class _Product:
+    """A product of plated arrays that is to be summed.
+
+    :param factors: arrays and their symbols.
+    :param plates: the symbols over which products are taken.
+    :param sizes: the length of each symbol.
+    :param semiring: what stands for sum and product.
+    :param cache: intermediate results.
+    :param modulo_total: whether each slice of a plate of a result may be scaled by any number.
+    """
+
+    factors: list[tuple[Any, str]]
+    plates: str
+    sizes: Mapping[str, int]
+    semiring: Semiring = LOG_SUM_PRODUCT
+    cache: dict[Any, Any] = field(default_factory=dict)
+    modulo_total: bool = False
+
+    @property
+    def arrays(self) -> list[Any]:
+        return [array for array, _ in self.factors]
+
+    @property
+    def dtype(self) -> str:
+        return shaping.dtype_name(self.factors[0][0])
+
+    def times(self, factors: list[tuple[Any, str]]) -> _Product:
+        """Return the product with some more factors."""
+        return replace(self, factors=self.factors + factors)
+
+    def plan(self, kept: str = "") -> Any:
+        """Return how to sum over all symbols but plates and ``kept``."""
+        dims = tuple(dims for _, dims in self.factors)
+        shapes = tuple(shaping.shape(array) for array in self.arrays)
+        return make_plan(dims, shapes, frozenset(self.sizes).difference(self.plates, kept), frozenset(self.plates))
 
 
 def einsum(
@@ -59,15 +98,15 @@ def einsum(
     _check_outputs(inputs, outputs, plates, sizes)
     factors = list(zip(arrays, inputs, strict=True))
     if backend in SAMPLE:
-        return _samples(factors, outputs, plates, sizes)
+        return _samples(_Product(factors, plates, sizes), outputs)
     if backend in MARGINAL:
         totals = einsum(equation, *arrays, plates=plates, backend="log", cache=cache, modulo_total=True)
         return tuple(_normalized(total, dims, plates) for total, dims in zip(totals, outputs, strict=True))
     if backend not in SEMIRINGS:
         known = ", ".join(map(repr, (*SEMIRINGS, *SAMPLE, *MARGINAL)))
         raise InferenceError(f"a contraction has no backend {backend!r}; expected one of {known}")
-    semiring = semiring_of(backend)
-    return _contract(factors, outputs, plates, sizes, semiring, {} if cache is None else cache, modulo_total)
+    product = _Product(factors, plates, sizes, semiring_of(backend), {} if cache is None else cache, modulo_total)
+    return _contract(product, outputs)
 
 
 def ubersum(equation: str, *operands: Any, **kwargs: Any) -> tuple[Any, ...]:
@@ -113,10 +152,9 @@ def _plates_of(symbol: str, inputs: Sequence[str], plates: str) -> set[str]:
     return set(plates).intersection(*(term for term in inputs if symbol in term))
 
 
-def _samples(factors: list[tuple[Any, str]], outputs: Sequence[str], plates: str, sizes: Mapping[str, int]) -> tuple[Any, ...]:
-    variables = set(sizes).difference(plates)
-    plan = _plan_of(factors, variables, plates)
-    tape = forward.run(plan, [array for array, _ in factors], LOG_SUM_PRODUCT, {}, keep_tables=True)
+def _samples(product: _Product, outputs: Sequence[str]) -> tuple[Any, ...]:
+    plates, sizes = product.plates, product.sizes
+    tape = forward.run(product.plan(), product.arrays, product.semiring, {}, keep_tables=True)
     drawn = backward.draw(tape, 1, None)
     results = []
     for output in outputs:
@@ -138,80 +176,51 @@ def _normalized(total: Any, output: str, plates: str) -> Any:
     return total - elementwise.where(elementwise.isfinite(evidence), evidence, 0.0)
 
 
-def _plan_of(factors: list[tuple[Any, str]], variables: set[str], plates: str) -> Any:
-    dims = tuple(dims for _, dims in factors)
-    shapes = tuple(shaping.shape(array) for array, _ in factors)
-    return make_plan(dims, shapes, frozenset(variables), frozenset(plates))
-
-
-def _contract(
-    factors: list[tuple[Any, str]],
-    outputs: Sequence[str],
-    plates: str,
-    sizes: Mapping[str, int],
-    semiring: Semiring,
-    cache: dict,
-    modulo_total: bool,
-) -> tuple[Any, ...]:
+def _contract(product: _Product, outputs: Sequence[str]) -> tuple[Any, ...]:
     if len(outputs) > 1:
         try:
-            return _around(factors, outputs, plates, sizes, semiring, cache, modulo_total)
+            return _around(product, outputs)
         except ExponentialContraction:
             # Each output ties its own symbols together; alone they may do less harm.
             pass
     results: list[Any] = []
     for output in outputs:
-        if set(output).intersection(plates):
-            results += _around(factors, [output], plates, sizes, semiring, cache, modulo_total)
+        if set(output).intersection(product.plates):
+            results += _around(product, [output])
         else:
-            results.append(_total(factors, output, plates, sizes, semiring, cache, modulo_total))
+            results.append(_total(product, output))
     return tuple(results)
 
 
-def _total(
-    factors: list[tuple[Any, str]],
-    output: str,
-    plates: str,
-    sizes: Mapping[str, int],
-    semiring: Semiring,
-    cache: dict,
-    modulo_total: bool,
-) -> Any:
+def _total(product: _Product, output: str) -> Any:
     """Return an output without plates: its symbols are batch axes."""
-    plan = _plan_of(factors, set(sizes).difference(plates, output), plates)
-    tape = forward.run(plan, [array for array, _ in factors], semiring, {}, cache=cache)
-    results = [(array, dims) for array, dims in forward.results(tape) if dims or not (modulo_total and output)]
-    shape = tuple(sizes[name] for name in output)
+    semiring = product.semiring
+    tape = forward.run(product.plan(output), product.arrays, semiring, {}, cache=product.cache)
+    results = [(array, dims) for array, dims in forward.results(tape) if dims or not (product.modulo_total and output)]
+    shape = tuple(product.sizes[name] for name in output)
     parts = [aligned(array, dims, output) for array, dims in results]
     if not parts:
-        return shaping.full(shape, semiring.one, dtype=shaping.dtype_name(factors[0][0]))
+        return shaping.full(shape, semiring.one, dtype=product.dtype)
     return shaping.broadcast_to(forward.multiply(parts, semiring), shape)
 
 
-def _around(
-    factors: list[tuple[Any, str]],
-    outputs: Sequence[str],
-    plates: str,
-    sizes: Mapping[str, int],
-    semiring: Semiring,
-    cache: dict,
-    modulo_total: bool,
-) -> tuple[Any, ...]:
+def _around(product: _Product, outputs: Sequence[str]) -> tuple[Any, ...]:
     """Return each output as the product of everything around a factor of ones."""
-    dtype = shaping.dtype_name(factors[0][0])
+    semiring, cache, dtype = product.semiring, product.cache, product.dtype
     ones = []
     for dims in outputs:
-        shape = tuple(sizes[name] for name in dims)
+        shape = tuple(product.sizes[name] for name in dims)
         if (semiring.name, shape, dtype) not in cache:
             cache[semiring.name, shape, dtype] = shaping.full(shape, semiring.one, dtype=dtype)
         ones.append((cache[semiring.name, shape, dtype], dims))
-    plan = _plan_of(factors + ones, set(sizes).difference(plates), plates)
-    tape = forward.run(plan, [array for array, _ in factors + ones], semiring, {}, cache=cache)
-    around = backward.Around(tape, normalized=modulo_total)
+    whole = product.times(ones)
+    plan = whole.plan()
+    tape = forward.run(plan, whole.arrays, semiring, {}, cache=cache)
+    around = backward.Around(tape, normalized=product.modulo_total)
     results = []
-    for index, output in enumerate(outputs, start=len(factors)):
+    for index, output in enumerate(outputs, start=len(product.factors)):
         place, scope = plan.origins[index]
         found = around.of([place])
         array = aligned(found.array[0], "".join((*found.context, *scope)), output)
-        results.append(shaping.broadcast_to(array, tuple(sizes[name] for name in output)))
+        results.append(shaping.broadcast_to(array, tuple(product.sizes[name] for name in output)))
     return tuple(results)

@@ -1,6 +1,6 @@
 """Functions written once over the others; a backend's ``ops`` may override one by name where it measurably wins."""
 
-from ppl.ops import elementwise, reduce, shaping
+from ppl.ops import control, elementwise, reduce, shaping, special
 from ppl.ops.dispatch import derived
 
 
@@ -12,9 +12,10 @@ def sum_rightmost(x, num_dims):
     >>> [float(x) for x in ops.sum_rightmost(ops.array([[1.0, 2.0], [3.0, 4.0]]), 1)]
     [3.0, 7.0]
     """
-    if num_dims == 0 or shaping.ndim(x) == 0:
+    ndim = shaping.ndim(x)
+    if num_dims == 0 or ndim == 0:
         return x
-    return reduce.sum(x, axis=tuple(range(-num_dims, 0)))
+    return reduce.sum(x) if num_dims == ndim else reduce.sum(x, axis=tuple(range(-num_dims, 0)))
 
 
 @derived
@@ -76,3 +77,44 @@ def tril_to_vector(matrix, diagonal=-1):
     flat = shaping.reshape(matrix, (*shaping.shape(matrix)[:-2], n * n))
     positions = [i * n + j for i in range(n) for j in range(i + diagonal + 1)]
     return shaping.take(flat, shaping.array(positions, dtype="int64"), axis=-1)
+
+
+@derived
+def log_matmul(x, y):
+    r"""Return the product of matrices that are given and returned as logarithms, :math:`\log(e^x e^y)`.
+
+    :param x: shape ``(..., n, k)``; ``-inf`` is safe, also for gradients.
+    :param y: shape ``(..., k, m)``; batches broadcast.
+
+    No element underflows, however far apart the terms of it and of the others lie.
+
+    >>> from ppl import ops
+    >>> x, y = ops.array([[0.0, -900.0]]), ops.array([[-2000.0, 0.0], [0.0, -5000.0]])
+    >>> ops.to_numpy(ops.log_matmul(x, y)).tolist()
+    [[-900.0, 0.0]]
+    """
+    # Axes: row, summed, column.
+    return special.logsumexp(shaping.expand_dims(x, -1) + shaping.expand_dims(y, -3), axis=-2)
+
+
+@derived
+def log_recursion(start, log_factors):
+    r"""Return the row ``start`` times a chain of matrices, all as logarithms, one matrix after the other.
+
+    :param start: shape ``(..., K)``.
+    :param log_factors: shape ``(..., T, K, K)`` with ``T`` at least 1; batches broadcast.
+    :returns: shape ``(..., K)``.
+
+    >>> from ppl import ops
+    >>> steps = ops.log(ops.array([[[0.5, 0.5], [0.0, 1.0]]] * 3))
+    >>> ops.to_numpy(ops.exp(ops.log_recursion(ops.log(ops.array([1.0, 0.0])), steps))).round(4).tolist()
+    [0.125, 0.875]
+    """
+    shape = tuple(shaping.shape(log_factors))
+    batch = shaping.broadcast_shapes(tuple(shaping.shape(start))[:-1], shape[:-3])
+
+    def step(weights, factor):
+        return special.logsumexp(shaping.expand_dims(weights, -1) + factor, axis=-2), None
+
+    start = shaping.broadcast_to(start, (*batch, shape[-1]))
+    return control.scan(step, start, shaping.moveaxis(log_factors, -3, 0))[0]

@@ -51,7 +51,7 @@ class Rule:
                 f"optimizer {self.name!r} has no argument {unknown[0]!r}; expected some of {sorted(self.defaults)}"
             )
         arguments = {**self.defaults, **renamed}
-        if "lr" in arguments and not arguments["lr"] >= 0:
+        if "lr" in arguments and (isinstance(arguments["lr"], (str, type(None))) or not arguments["lr"] >= 0):
             raise InferenceError(
                 f"optimizer {self.name!r} needs a learning rate of zero or more, received lr={arguments['lr']!r}"
             )

@@ -24,7 +24,7 @@ from typing import Any
 from ppl import constraints, ops, registry
 from ppl.backend import Backend
 from ppl.errors import ConstraintError, ParamError
-from ppl.ops import autodiff, random
+from ppl.ops import autodiff, host, random
 from ppl.params import files
 from ppl.transforms import transform_to
 
@@ -139,7 +139,7 @@ class ParamStoreDict:
             value = unconstrained
         else:
             with self._home():
-                value = transform_to(constraint)(unconstrained)
+                value = host.evaluate(_constrained, constraint, unconstrained)
         # Only torch's tensors take attributes; custom losses written for them ask a value for its leaf.
         if hasattr(value, "requires_grad"):
             value.unconstrained = weakref.ref(unconstrained)
@@ -241,7 +241,7 @@ class ParamStoreDict:
                     f"every "
                     "element inside; try another initial value or constraint"
                 )
-            unconstrained = transform_to(constraint).inv(array)
+            unconstrained = host.evaluate(_unconstrained, constraint, array)
             self._unconstrained[name] = _leaf(unconstrained)
             self._constraints[name] = constraint
 
@@ -352,7 +352,19 @@ def _lies_inside(constraint: Any, array: Any) -> bool:
     if getattr(constraint, "host_checkable", False):
         # On the host, where a comparison is no program to compile.
         return bool(constraint.check(ops.to_numpy(array)).all())
-    return bool(ops.all(constraint.check(array)))
+    return bool(host.evaluate(_holds, constraint, array))
+
+
+def _holds(constraint: Any, value: Any) -> Any:
+    return ops.all(constraint.check(value))
+
+
+def _constrained(constraint: Any, value: Any) -> Any:
+    return transform_to(constraint)(value)
+
+
+def _unconstrained(constraint: Any, value: Any) -> Any:
+    return transform_to(constraint).inv(value)
 
 
 def _placed(value: Any, device: str, map_location: Any) -> Any:

@@ -88,7 +88,12 @@ class plate(IndepMessenger):
             raise PlateError(f"plate {self.name!r} got indices outside range({size}); expected a subsample of them")
         if STACK.get():
             infer = {"_subsample": True, "_subsampled": count != size or subsample is not None}
-            value = apply_stack(new_message("subsample", self.name, fn, value=value, infer=infer))["value"]
+            message = apply_stack(new_message("subsample", self.name, fn, value=value, infer=infer))
+            value = message["value"]
+            if message["infer"].get("_whole"):
+                # A handler takes every element in place of a few.
+                self.subsample_size = self._length = size
+                return
         elif value is None:
             value = fn()
         if tuple(value.shape) != (count,):

@@ -10,13 +10,28 @@ EVERY_ROW = {"test_log_prob_is_the_oracles"}
 NIGHTLY_ON_JAX = {"test_copies_and_pickles_are_the_same_distribution"}
 # Each of these runs models with one value after another, or with many of them, an operation at a time.
 NIGHTLY_ON_JAX |= {
+    "test_assignments_of_each_row_are_summed_out",
+    "test_draws_of_another_site_tell_of_the_discrete_one_first",
     "test_max_plate_nesting_is_too_small",
     "test_minibatch_counts_for_its_plate",
     "test_negative_control_another_model_has_another_evidence",
     "test_no_false_alarm",
     "test_report_of_a_right_model",
+    "test_rows_of_a_plate_as_a_loop",
     "test_sequential_is_parallel",
+    "test_sites_that_a_guide_lacks_are_said",
     "test_sums_are_those_of_brute_force",
+}
+# Each compiles a dozen programs or more; a sister of it runs on jax every day.
+NIGHTLY_ON_JAX |= {
+    "test_any_chain_is_summed_exactly",
+    "test_beta_posterior",
+    "test_the_mode_of_steps_that_look_back",
+    "test_discrete_posterior_by_score_function",
+    "test_draws_under_vmap",
+    "test_subsampled_plate",
+    "test_these_run_compiled",
+    "test_von_mises_pathwise_gradient",
 }
 # What processes and files do is alike whatever the library, and takes seconds for each.
 NIGHTLY_BUT_ON_NUMPY = {
@@ -38,19 +53,24 @@ NIGHTLY_BUT_ON_NUMPY |= {
     "test_posterior_of_a_mixture",
     "test_variational_autoencoder",
 }
-# Tables of formulas that are written once over ppl.ops and hold hundreds of rows: on jax every eighth test runs every day.
+# Tables of formulas that are written once over ppl.ops and hold hundreds of rows, and long lists of examples: on jax every eighth
+# test runs every day.
 SAMPLED_ON_JAX = (
     "test_autoguide_exact",
     "test_autoguide_refusals",
     "test_autoguide_start",
+    "test_autoguide_structured",
     "test_chain",
     "test_constraints",
     "test_contract",
     "test_control_flow",
+    "test_docstrings",
     "test_elimination",
     "test_elbo_",
+    "test_enum_handler",
     "test_enumeration_refusals",
     "test_families_",
+    "test_funsor",
     "test_generated",
     "test_hmc_utilities",
     "test_hmm",
@@ -61,7 +81,13 @@ SAMPLED_ON_JAX = (
     "test_mcmc_discrete",
     "test_minipyro",
     "test_newton",
+    "test_predictive",
+    "test_random",
     "test_rejector",
+    "test_render",
+    "test_reparam",
+    "test_schedulers",
+    "test_special",
     "test_spanning_tree",
     "test_stats",
     "test_trace_enum_elbo",
@@ -71,6 +97,8 @@ SAMPLED_ON_JAX = (
 STRIDE = 8
 # Of what is asked of every family, but for its densities, jax answers a fifth every day: each answer is a program or more.
 FAMILIES, STRIDE_OF_FAMILIES = "test_distributions", 5
+# Families whose every density is dozens of programs; ``test_hmm`` has some of them on jax every day.
+FAMILIES_NIGHTLY_ON_JAX = {"DiscreteHMM", "GaussianHMM"}
 
 
 def pytest_collection_modifyitems(config, items):
@@ -85,6 +113,7 @@ def pytest_collection_modifyitems(config, items):
         on_jax = parameters.get("backend") == "jax"
         # Beside minipyro, which has no other tests, the full library answers its questions on numpy and torch.
         elsewhere = on_jax and (item.originalname in NIGHTLY_ON_JAX or parameters.get("frontend") == "full")
+        elsewhere = elsewhere or (on_jax and isinstance(case, Case) and case.name in FAMILIES_NIGHTLY_ON_JAX)
         elsewhere = elsewhere or (parameters.get("backend") != "numpy" and item.originalname in NIGHTLY_BUT_ON_NUMPY)
         if on_jax and item.path.stem.startswith(SAMPLED_ON_JAX):
             elsewhere = elsewhere or met % STRIDE != 0

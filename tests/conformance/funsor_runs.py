@@ -77,6 +77,9 @@ def on_random_graphs(library, examples):
 
     @hypothesis.settings(max_examples=examples, deadline=None, database=None, derandomize=examples < 1000,
                          suppress_health_check=list(hypothesis.HealthCheck))  # fmt: skip
+    @hypothesis.example(
+        Graph([(numpy.zeros((2, 2)), "pa"), (numpy.zeros((2, 2)), "qb"), (numpy.zeros((2,) * 4), "pqab")], "ab", "pq")
+    )
     @hypothesis.given(graphs())
     def compare(graph):
         hypothesis.assume(assignments(graph) <= MOST_ASSIGNMENTS)

@@ -208,12 +208,6 @@ def handlers_inside(t):
     ppl.sample("y", dist.Normal(t.three[a] * w, 1.0), obs=x)
 
 
-def looks_at_shapes(t):
-    a = category("a", t.three)
-    count = a.shape[0]
-    ppl.sample("y", dist.Normal(floating(a), float(count)), obs=0.3)
-
-
 def vindexed(t):
     a = category("a", t.three)
     b = category("b", t.four[a])
@@ -236,7 +230,7 @@ def whole_numbers(t):
 
 MODELS = {
     -1: (tree, chain_0, chain_1, chain_2, chain_3, factors, impossible_values, parameters, counts, draws, improper_prior,
-         sequential_plate, discrete_sites_that_are_drawn, noise_outside_of_sites, handlers_inside, looks_at_shapes, vindexed,
+         sequential_plate, discrete_sites_that_are_drawn, noise_outside_of_sites, handlers_inside, vindexed,
          whole_numbers),
     -2: (plate, expanded, minibatch, mixture, continuous_below_discrete, events, masked_chains, masks_and_scales,
          mixture_distribution),

@@ -381,6 +381,29 @@ def test_laplace_of_gamma_exponential_has_the_analytic_hessian(backend):
     numpy.testing.assert_allclose(guide.unconstrained_normal().covariance, [[1 / 6]], rtol=1e-9)
 
 
+def exponential_minibatch(data, size, loop=False):
+    rate = ppl.sample("rate", dist.Gamma(2.0, 1.5))
+    ppl.deterministic("mean", 1.0 / rate)
+    if loop:
+        for row in ppl.plate("rows", 4, subsample_size=size):
+            ppl.sample(f"x_{row}", dist.Exponential(rate), obs=data[row])
+        return
+    with ppl.plate("rows", 4, subsample_size=size) as rows:
+        ppl.factor("none", 0.0 * rate)
+        ppl.deterministic("twice", 2.0 * rate)
+        ppl.sample("x", dist.Exponential(rate), obs=ops.take(data, rows, axis=0))
+
+
+@pytest.mark.parametrize("arguments", [(1,), (3,), (2, True)])
+def test_laplace_of_a_minibatch_has_the_hessian_of_all_data(backend, arguments):
+    """At u = log rate the curvature is (b + S) exp(u), S of all four rows, where a minibatch has its own S."""
+    set_param("auto_loc", [0.3])
+    for data in (COUNTS, 2.0 * COUNTS):
+        guide = AutoLaplaceApproximation(exponential_minibatch)
+        normal = guide.laplace_approximation(ops.array(data), *arguments).unconstrained_normal()
+        numpy.testing.assert_allclose(normal.covariance, [[math.exp(-0.3) / (1.5 + data.sum())]], rtol=1e-9)
+
+
 def test_laplace_of_a_normal_posterior_is_exact(backend):
     set_param("auto_loc", MEAN)
     guide = AutoLaplaceApproximation(regression).laplace_approximation(ops.array(Y))

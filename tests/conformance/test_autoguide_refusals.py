@@ -193,17 +193,25 @@ def test_curvature_that_is_no_maximum(backend):
         guide.get_transform()
 
 
-def test_curvature_of_a_minibatch_is_said_to_be_an_estimate(backend):
-    def some(data):
-        loc = ppl.sample("loc", dist.Normal(0.0, 1.0))
-        with ppl.plate("rows", 4, subsample_size=2) as rows:
-            ppl.sample("x", dist.Normal(loc, 1.0), obs=ops.take(data, rows, axis=0))
+def test_curvature_that_a_minibatch_can_only_estimate(backend):
+    """The curvature of a normal likelihood is the same in every minibatch: 1 + 4."""
 
-    guide = AutoLaplaceApproximation(some)
-    with pytest.warns(PplWarning, match="plate 'rows' is subsampled, so that the curvature is an estimate"):
-        fitted = guide.laplace_approximation(ops.zeros(4))
-    # The curvature of a normal likelihood is the same in every minibatch: 1 / (1 + 4).
-    numpy.testing.assert_allclose(fitted.unconstrained_normal().covariance, [[0.2]], rtol=1e-9)
+    def some(data, rows=None, size=2):
+        loc = ppl.sample("loc", dist.Normal(0.0, 1.0))
+        with ppl.plate("rows", 4, subsample_size=size, subsample=rows):
+            ppl.sample("x", dist.Normal(loc, 1.0), obs=data)
+
+    for args, why in [
+        ((ops.zeros(2), ops.array([0, 3])), "the model was given the subsample of plate 'rows', so that the curvature is an"),
+        (
+            (ops.zeros(2),),
+            r"plate 'rows' is subsampled, and the model fails with the whole of it \(.*so that the curvature is",
+        ),
+        ((ops.zeros(1), None, 1), "plate 'rows' is subsampled, and site 'x' has data for one of its elements alone, so that"),
+    ]:
+        with pytest.warns(PplWarning, match=why):
+            fitted = AutoLaplaceApproximation(some).laplace_approximation(*args)
+        numpy.testing.assert_allclose(fitted.unconstrained_normal().covariance, [[0.2]], rtol=1e-9)
 
 
 def test_guides_that_say_too_little(backend):

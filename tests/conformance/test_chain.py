@@ -4,12 +4,12 @@ import itertools
 
 import numpy as np
 import pytest
-from rows import assert_close
-from scipy import stats
+from scipy import special, stats
 
 from ppl import ops
 from ppl.errors import ShapeError
 from ppl.ops import autodiff, chain, random
+from ppl.testing import assert_close
 
 
 def matrices(length, states, seed, batch=()):
@@ -59,6 +59,22 @@ def test_gradients_are_the_probabilities_of_steps_and_finite_at_impossible_ones(
         joint = before[:, None] * weights[step] * after[step]
         assert_close(gradient[step], joint / joint.sum())
         before = before @ weights[step]
+
+
+def test_weights_further_apart_than_floats_reach_are_summed_exactly(backend):
+    # Whoever changes the state pays more than the smallest positive float; the last step allows nothing else.
+    steps = np.full((5, 2, 2), -900.0) + 900.0 * np.eye(2) + np.random.default_rng(4).normal(size=(5, 2, 2))
+    steps[4] = [[-np.inf, 0.3], [-1.0, -np.inf]]
+    expected = steps[0]
+    for step in steps[1:]:
+        expected = special.logsumexp(expected[:, :, None] + step, axis=1)
+    assert_close(chain.sequential_log_sum_product(ops.array(steps)), expected)
+    start = np.array([0.0, -2000.0])
+    last = special.logsumexp(start[:, None] + expected, axis=0)
+    assert_close(chain.log_forward(ops.array(start), ops.array(steps)), last)
+    # Negative control: plain numbers lose them.
+    with np.errstate(divide="ignore"):
+        assert np.isinf(np.log(np.exp(steps[0]) @ np.exp(steps[1]))).sum() == 2
 
 
 def test_a_path_of_temperature_zero_is_the_best_one(backend):

@@ -4,7 +4,6 @@ import itertools
 
 import numpy as np
 import pytest
-from rows import assert_close
 from scipy import stats
 
 import ppl
@@ -12,6 +11,7 @@ from ppl import distributions as dist
 from ppl import handlers, infer, ops, optim
 from ppl.contrib.control_flow import scan
 from ppl.infer.enum import runs
+from ppl.testing import assert_close
 
 PARALLEL = {"enumerate": "parallel"}
 DATA = np.array([0.3, -0.8, 1.1, 0.4])

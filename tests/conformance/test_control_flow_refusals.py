@@ -53,7 +53,7 @@ def test_what_no_chain_of_one_step_is_is_refused(backend):
 
         scan(step, (ops.array(0), ops.array(0)), data)
 
-    with pytest.raises(EnumerationError, match=r"'state'.*history=1.*try one site whose values are all pairs"):
+    with pytest.raises(EnumerationError, match=r"'state'.*history=1 allows.*try history=2"):
         evidence(two_back, ops.array(DATA))
     draws = step_of(lambda state: ppl.sample("state", dist.Bernoulli(0.5), infer={**PARALLEL, "num_samples": 3}))
     with pytest.raises(EnumerationError, match="num_samples=3"):

@@ -22,7 +22,7 @@ every_case = pytest.mark.parametrize("case", CASES, ids=ids)
 
 
 def build(case, **replaced):
-    return getattr(dist, case.name)(**{**case.arrays, **replaced})
+    return case.build(**replaced)
 
 
 def is_discrete(case):

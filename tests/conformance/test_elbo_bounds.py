@@ -411,6 +411,18 @@ MISMATCHES = {
         InferenceError,
         "site 'z' is drawn by the guide from Normal of support real, but the model's Gamma has support",
     ),
+    "shape, met where the model uses the value": (
+        lambda: ppl.sample("y", dist.Normal(ppl.sample("z", dist.Normal(ops.zeros(3), 1.0).to_event(1)) + ops.zeros(3), 1.0)),
+        lambda: ppl.sample("z", dist.Normal(ops.zeros(4), 1.0).to_event(1)),
+        ShapeError,
+        r"site 'z' has shape \(4,\) in the guide .* but \(3,\) in the model",
+    ),
+    "support, met where the model uses the value": (
+        lambda: ppl.sample("y", dist.Normal(0.0, ppl.sample("z", dist.Gamma(2.0, 1.0)))),
+        lambda: ppl.sample("z", dist.Normal(-5.0, 0.1)),
+        InferenceError,
+        "site 'z' is drawn by the guide from Normal of support real, but the model's Gamma has support",
+    ),
     "continuous for discrete": (
         lambda: ppl.sample("z", dist.Bernoulli(0.3)),
         lambda: ppl.sample("z", dist.Beta(1.0, 1.0)),
@@ -455,3 +467,25 @@ def test_guide_that_fits_in_another_family(backend, kind):
     ours = tuple(map(ops.array, ours))
     loss = Trace_ELBO().loss(lambda: ppl.sample("z", target(*theirs)), lambda: ppl.sample("z", proposed(*ours)))
     assert math.isfinite(loss)
+
+
+# jax maps its particles, which then take no dimension.
+@pytest.mark.backends("numpy", "torch")
+def test_particles_have_room_left_of_all_plates(backend):
+    """Three rows beside three particles would be taken for each other, without any error of shapes."""
+
+    def model():
+        with ppl.plate("rows", 3):
+            z = ppl.sample("z", dist.Normal(0.0, 1.0))
+            ppl.sample("x", dist.Normal(z, 1.0), obs=ops.array([1.0, 2.0, 3.0]))
+
+    def guide():
+        with ppl.plate("rows", 3):
+            ppl.sample("z", dist.Normal(0.0, 1.0))
+
+    for bound in (Trace_ELBO, RenyiELBO):
+        small = bound(num_particles=3, vectorize_particles=True, max_plate_nesting=0)
+        with pytest.raises(InferenceError, match=r"plate 'rows' .* dim=-2, left of the particles at dim=-1; .*nesting=1 or more"):
+            small.loss(model, guide)
+        with pytest.raises(InferenceError, match=r"max_plate_nesting must be an int of 0 or more, received 1\.5"):
+            bound(max_plate_nesting=1.5)

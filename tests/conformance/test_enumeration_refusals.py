@@ -1,6 +1,7 @@
 """What cannot be enumerated is refused in a sentence that names the site, and what can is not."""
 
 import math
+import re
 import warnings
 
 import numpy
@@ -10,7 +11,7 @@ from right_models import MODELS, Tables
 import ppl
 from ppl import constraints, handlers, infer, ops
 from ppl import distributions as dist
-from ppl.errors import EnumerationError, ExponentialContraction, InferenceError, PlateCollision, ShapeError, SiteError
+from ppl.errors import EnumerationError, ExponentialContraction, InferenceError, PlateCollision, PplWarning, ShapeError, SiteError
 from ppl.infer.enum.probe import probe
 
 PARALLEL = {"enumerate": "parallel"}
@@ -227,6 +228,25 @@ def test_no_false_alarm_in_single_precision(backend, first, model):
     probe(model, (Tables(),), first_available_dim=first)
 
 
+def test_model_that_never_runs_with_single_values_is_told_of_once(backend):
+    """The bound is right here, but the comparison that would show it is not: silence would look like consent."""
+
+    def model():
+        x = category("x", [0.2, 0.8])
+        ppl.sample("y", dist.Normal(1.0 * x, float(x.shape[0])), obs=0.4)
+
+    bound, density = infer.TraceEnum_ELBO(max_plate_nesting=0), numpy.exp(-0.5 * ((0.4 - numpy.arange(2.0)) / 2.0) ** 2)
+    expected = -numpy.log((density / math.sqrt(8.0 * math.pi)) @ [0.2, 0.8])
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        losses = [bound.loss(model, nothing) for _ in range(3)]
+    assert losses == pytest.approx([expected] * 3, rel=1e-6)
+    (warning,) = told
+    assert warning.category is PplWarning
+    for part in (r"all 3 runs .*failed, first `ppl\.sample\(.*\(test_enumeration_refusals\.py:\d+\) raised", "check_enumeration"):
+        assert re.search(part, str(warning.message))
+
+
 def test_nothing_stays_behind(backend):
     def model():
         scale = ppl.param("scale", 1.0, constraint=constraints.positive)
@@ -246,15 +266,39 @@ def test_nothing_stays_behind(backend):
 # -- control flow --
 
 
-@pytest.mark.parametrize("run", [probe, elbo, posterior], ids=["probe", "elbo", "posterior"])
-def test_control_flow_of_python(backend, run):
-    def model():
-        rain = category("rain", [0.8, 0.2])
-        chance = 0.4 if rain > 0 else 0.2
-        ppl.sample("wet", dist.Bernoulli(chance), obs=ops.array(1.0))
+def branches(rain):
+    return 0.4 if rain > 0 else 0.2
 
-    with pytest.raises(EnumerationError, match=r"single values.*not with all.*`chance = 0.4 if rain > 0 else 0.2`.*ops\.where"):
+
+def converts(rain):
+    return 0.2 + 0.2 * int(rain)
+
+
+def loops(rain):
+    return 0.2 + sum(0.2 for _ in range(rain))
+
+
+def picks(rain):
+    return [0.2, 0.4][rain]
+
+
+@pytest.mark.parametrize("run", [probe, elbo, posterior, sampled], ids=["probe", "elbo", "posterior", "sampled"])
+@pytest.mark.parametrize("chance", [branches, converts, loops, picks])
+def test_control_flow_of_python(backend, run, chance):
+    """Two sites have all their values at once; the second is the one that is used as a number."""
+
+    def model():
+        level = ppl.sample("level", dist.Normal(0.0, 1.0))
+        cloud = category("cloud", [0.3, 0.7])
+        rain = category("rain", ops.array([[0.8, 0.2], [0.4, 0.6]])[cloud])
+        ppl.sample("wet", dist.Normal(level + chance(rain), 1.0), obs=ops.array(1.0))
+
+    with pytest.raises(EnumerationError, match=r"single values.*not with all") as caught:
         run(model)
+    message = str(caught.value)
+    assert re.search(r"`return .*rain.*` \(test_enumeration_refusals\.py:\d+\) raised", message)
+    assert "site 'rain' holds all of its values at once, an array of shape (2, 1)" in message
+    assert "try ops.where in the place of if, Vindex(table)[x]" in message
 
 
 # -- an exponential contraction --

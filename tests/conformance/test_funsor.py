@@ -39,7 +39,8 @@ def findings(library, examples, length):
 
 def check(facts, precision=1e-10):
     graphs = facts["graphs"]
-    assert graphs["graphs"] > graphs["refused"]
+    # About one random graph in two hundred has no polynomial order; one is always among them.
+    assert graphs["graphs"] > graphs["refused"] > 0
     assert not graphs["disputed"]
     assert graphs["own"] < precision
     assert graphs["funsor"] < precision
@@ -54,10 +55,7 @@ def test_sums_are_those_over_joint_assignments(backend):
 
 @pytest.mark.nightly
 def test_many_graphs_and_long_chains(backend):
-    facts = findings(backend, *NIGHTLY[backend])
-    check(facts)
-    # About one graph in two hundred has no polynomial order.
-    assert facts["graphs"]["refused"] > 0 or NIGHTLY[backend][0] < 1000
+    check(findings(backend, *NIGHTLY[backend]))
 
 
 def test_negative_control_funsor_computed_and_a_difference_is_seen(backend):

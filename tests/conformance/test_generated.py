@@ -7,7 +7,6 @@ from generated import LAYOUTS, arrays_of, extreme_grid, parameter_event_dim, ran
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ppl import distributions as dist
 from ppl import ops
 from ppl.testing import assert_close, to_host
 
@@ -21,7 +20,7 @@ EXAMPLES = {"numpy": 8, "strict": 3, "torch": 5, "jax": 1}
 
 
 def build(case, parameters, **options):
-    return getattr(dist, case.name)(**parameters, **options)
+    return case.build(**parameters, **options)
 
 
 def unbatched(case, d, parameters, index, batch_shape):

@@ -4,7 +4,6 @@ import itertools
 
 import numpy as np
 import pytest
-from rows import assert_close
 from scipy import stats
 
 from ppl import distributions as dist
@@ -12,6 +11,7 @@ from ppl import ops
 from ppl.errors import ConstraintError, GapError, ShapeError
 from ppl.ops import autodiff, random
 from ppl.registry import active
+from ppl.testing import assert_close
 
 STATES = 3
 

@@ -22,7 +22,7 @@ def layers_of(backend):
     """Return the layers of the backend; one without any shows that it declares so, in a sentence."""
     found = linear_layers(backend)
     if not found:
-        gap = f"^neural network modules is not available on backend '{backend}': .* no library of them; try ppl.param for the"
+        gap = rf"^neural network modules is not available on backend '{backend}' \(.+\): .* no library of them; try ppl.param"
         for use in (ppl.module, lambda *args: ppl.random_module(*args, dist.Normal(0.0, 1.0))):
             with pytest.raises(GapError, match=gap):
                 use("net", object())

@@ -158,6 +158,7 @@ def test_bad_arguments(backend):
     for build, message in [
         (lambda: optim.Adam({"learning": 1.0}), "no argument 'learning'"),
         (lambda: optim.Adam(lr=-1.0), "zero or more, received lr=-1.0"),
+        (lambda: optim.Adam(lr="fast"), "zero or more, received lr='fast'"),
         (lambda: optim.Adam(betas=(0.9, 1.5)), "decay rates"),
         (lambda: optim.SGD(nesterov=True), "Nesterov"),
         (lambda: optim.Adam({"lr": 0.1}, eps=1.0), "both"),

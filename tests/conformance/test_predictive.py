@@ -7,7 +7,7 @@ from scipy import stats
 import ppl
 from ppl import distributions as dist
 from ppl import ops, registry
-from ppl.errors import InferenceError
+from ppl.errors import InferenceError, PplWarning
 from ppl.infer import predictive as predictive_module
 from ppl.infer.predictive import Predictive
 from ppl.ops import random
@@ -111,6 +111,49 @@ def test_bad_input(backend, rng):
     ]:
         with pytest.raises(InferenceError, match=message):
             build()
+
+
+def two_latents(y=None):
+    weight = ppl.sample("weight", dist.Normal(0.0, 1.0))
+    offset = ppl.sample("offset", dist.Normal(0.0, 1.0))
+    ppl.sample("y", dist.Normal(ppl.deterministic("mean", weight + offset), 1.0), obs=y)
+
+
+@pytest.mark.parametrize("parallel", [False, pytest.param(True, marks=pytest.mark.nightly)])
+def test_names_that_the_model_lacks_are_said_once(backend, recwarn, parallel):
+    samples = {"wieght": numpy.zeros(6), "offset": numpy.zeros(6), "mean": numpy.zeros(6), "y": numpy.zeros(6)}
+    predictive = Predictive(two_latents, samples, parallel=parallel)
+    with pytest.warns(PplWarning, match=r"hold 'wieght', which .* \['weight', 'offset', 'mean', 'y'\]; .* \['wieght', 'offset'"):
+        drawn = predictive()
+    assert sorted(drawn) == ["mean", "weight"]
+    predictive()
+    Predictive(two_latents, {"weight": numpy.zeros(6), "mean": numpy.zeros(6)})()
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("parallel", [False, pytest.param(True, marks=pytest.mark.nightly)])
+def test_sites_that_a_guide_lacks_are_said(backend, recwarn, parallel):
+    """With data a site that the guide lacks is latent; without, what the guide lacks may be what is predicted."""
+
+    def part(y=None):
+        ppl.sample("noise", dist.Normal(0.0, 1.0), infer={"is_auxiliary": True})
+        ppl.sample("weight", dist.Normal(5.0, 0.1))
+
+    def misspelt(y=None):
+        ppl.sample("wieght", dist.Normal(5.0, 0.1))
+
+    def predict(guide, *args):
+        return Predictive(two_latents, guide=guide, num_samples=5, parallel=parallel)(*args)
+
+    with pytest.warns(PplWarning, match=r"guide lacks 'offset', so .* the prior .* \['weight', 'offset'\]; .* \['weight'\]"):
+        predict(part, ops.array(1.0))
+    predict(part)
+    assert not recwarn.list
+    with (
+        pytest.warns(PplWarning, match="the guide lacks 'weight', 'offset', 'y', so"),
+        pytest.warns(match="samples 'wieght', whi"),
+    ):
+        predict(misspelt)
 
 
 @pytest.mark.parametrize("parallel", [False, True])

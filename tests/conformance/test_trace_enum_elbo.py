@@ -392,6 +392,30 @@ def no_guide_of_size(size):
     pass
 
 
+def test_marginals_given_a_minibatch_are_those_of_the_plate_that_it_stands_for(backend):
+    """Every joint value of the three sites, each element counted for the two and a half that it stands for."""
+    seen, scale = numpy.array([0.1, 1.4]), 2.5
+
+    def model():
+        x = ppl.sample("x", dist.Bernoulli(0.3), infer=PARALLEL)
+        with ppl.plate("rows", 5, subsample_size=2):
+            z = ppl.sample("z", dist.Bernoulli(0.2 + 0.5 * x), infer=PARALLEL)
+            ppl.sample("y", dist.Normal(z, 1.0), obs=table(seen))
+
+    inner = numpy.exp(
+        [[[coin(z, 0.2 + 0.5 * x) + normal(y, z) for z in range(2)] for y in seen] for x in range(2)]
+    )  # By x, row and z.
+    outer = numpy.array([0.7, 0.3]) * (inner.sum(axis=2) ** scale).prod(axis=1)
+    outer = outer / outer.sum()
+    rows = numpy.einsum("x,xrz->rz", outer, inner / inner.sum(axis=2, keepdims=True))
+    found = TraceEnum_ELBO().compute_marginals(model, no_guide)
+    assert float(ops.to_numpy(found["x"].probs)) == pytest.approx(outer[1], rel=1e-6)
+    numpy.testing.assert_allclose(ops.to_numpy(found["z"].probs), rows[:, 1], rtol=1e-6)
+    # As if the minibatch were all there is.
+    whole = numpy.array([0.7, 0.3]) * inner.sum(axis=2).prod(axis=1)
+    assert abs(whole[1] / whole.sum() - outer[1]) > 0.02
+
+
 def test_one_scale_is_outside_of_the_sum(backend):
     def model(first, second):
         with handlers.scale(scale=first):

@@ -115,21 +115,6 @@ def test_a_guide_further_in_than_the_sum_of_the_model_is_refused(backend):
         TraceEnum_ELBO(num_particles=2).sample_posterior(model, guide)
 
 
-def test_marginals_that_depend_on_a_minibatch_are_refused(backend):
-    def model(inside):
-        x = None if inside else ppl.sample("x", dist.Bernoulli(0.3), infer=PARALLEL)
-        with ppl.plate("rows", 4, subsample_size=2):
-            x = ppl.sample("x", dist.Bernoulli(0.3), infer=PARALLEL) if inside else x
-            ppl.sample("y", dist.Normal(x, 1.0), obs=table([0.1, 0.4]))
-
-    with pytest.raises(InferenceError, match=r"cannot tell of site 'x': plate 'rows' inside of it is a minibatch"):
-        TraceEnum_ELBO().compute_marginals(lambda: model(False), no_guide)
-    # A site of the minibatch depends on its own element alone.
-    ratio = math.exp(coin(1, 0.3) + normal(0.4, 1.0) - coin(0, 0.3) - normal(0.4, 0.0))
-    marginal = TraceEnum_ELBO().compute_marginals(lambda: model(True), no_guide)["x"]
-    assert float(ops.to_numpy(marginal.probs)[1]) == pytest.approx(ratio / (1.0 + ratio), rel=1e-6)
-
-
 def test_a_site_in_another_plate_than_that_of_the_guide_is_refused(backend):
     """The plates have one dimension, so that shapes fit."""
 

@@ -45,3 +45,24 @@ def test_a_param_may_change_its_layout_between_steps():
             plain.step()
             optimizer.step({"x": start.cos() + count}, {"x": ours})
     torch.testing.assert_close(ours.detach(), theirs.detach(), rtol=0.0, atol=1e-6)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_params_of_several_types_and_one_that_appears_later(rule):
+    starts = {"a": torch.tensor(0.5), "b": torch.arange(4.0, dtype=torch.float64), "c": torch.ones((2, 3))}
+    ours = {name: start.clone().requires_grad_() for name, start in starts.items()}
+    theirs = {name: start.clone().requires_grad_() for name, start in starts.items()}
+    arguments = {"lr": 0.1, "amsgrad": True, "weight_decay": 0.01}
+    plain = {name: RULES[rule]([theirs[name]], fused=False, foreach=False, **arguments) for name in starts}
+    with registry.using("torch"):
+        optimizer = getattr(optim, rule)(arguments)
+        for count in range(6):
+            names = "ab" if count < 2 else "abc"
+            for name in names:
+                theirs[name].grad = (starts[name] + count).cos() + 2.0
+                plain[name].step()
+            gradients = {name: (starts[name] + count).cos() + 2.0 for name in names}
+            optimizer.step(gradients, {name: ours[name] for name in names})
+    for name, moved in ours.items():
+        torch.testing.assert_close(moved.detach(), theirs[name].detach(), rtol=0.0, atol=1e-6)
+        assert (moved.detach() - starts[name]).abs().min() > 0.1

@@ -6,6 +6,11 @@ state keeps its shapes and dtypes. A loop over Python values alone, and a ``cond
 
 import jax
 
+from ppl_jax import jit, tracing
+
+FEW_STEPS = 2000
+"""A loop of so many steps that is outside of compiled code, where it is compiled for one call, is not worth to be optimized."""
+
 
 def _holds_array(*trees):
     return any(hasattr(leaf, "dtype") for leaf in jax.tree.leaves(trees))
@@ -36,7 +41,10 @@ def fori_loop(lower, upper, body_fn, state):
 
 def scan(fn, init, xs, length=None):
     """Carry a state along the leading axis of ``xs``."""
-    return jax.lax.scan(fn, init, xs, length=length)
+    steps = length if length is not None else next((len(leaf) for leaf in jax.tree.leaves(xs)), FEW_STEPS + 1)
+    if steps > FEW_STEPS or tracing.is_tracing():
+        return jax.lax.scan(fn, init, xs, length=length)
+    return jit.jit_on_cpu(lambda init, xs: jax.lax.scan(fn, init, xs, length=length), jit.UNOPTIMIZED)(init, xs)
 
 
 def cond(pred, true_fn, false_fn, *operands):

@@ -55,7 +55,7 @@ def loop(step, quick=True, capacity=256):
 
         def arguments():
             state, rest = make()
-            return state, 1, rest
+            return state, 1, tuple(rest)
 
         chunk.prepare(arguments)
 

@@ -43,6 +43,11 @@ def jit_on_cpu(fn, options):
                 raise
             chosen.append(usual)
             return usual(*args, **kwargs)
+        except ValueError as error:
+            # A value of a derivative that the function closes over shows only here.
+            if "compiler_options" not in str(error):
+                raise
+            return usual(*args, **kwargs)
 
     def prepare(make):
         """Compile the program for arguments of the shapes that ``make()`` returns, in a thread of its own; trace it before."""

@@ -53,6 +53,7 @@ from ppl_jax.shaping import (  # noqa: F401  handed out with the functions below
     zeros,
     zeros_like,
 )
+from ppl_jax.special import logsumexp
 
 # --- elementwise ---
 
@@ -397,3 +398,66 @@ def argsort(x, axis=-1):
 def searchsorted(sorted_sequence, values, side="left"):
     """Return insertion indices."""
     return jnp.searchsorted(array(sorted_sequence), array(values), side=side)
+
+
+# --- derived functions that win here ---
+
+
+def log_recursion(start, log_factors):
+    """Carry log weights through a chain of matrices, with the derivative in closed form: that of a loop keeps each product."""
+    dtype = jnp.result_type(start, log_factors)
+    return _log_recursion(jnp.asarray(start, dtype), jnp.asarray(log_factors, dtype))
+
+
+@jax.jit
+def _log_recursion(start, log_factors):
+    batch = jnp.broadcast_shapes(start.shape[:-1], log_factors.shape[:-3])
+    start = jnp.broadcast_to(start, (*batch, start.shape[-1]))
+    return _last_weights(start, jnp.moveaxis(log_factors, -3, 0))
+
+
+def _log_step(before, factor):
+    return logsumexp(before[..., :, None] + factor, axis=-2)
+
+
+@jax.custom_jvp
+def _last_weights(start, factors):
+    """Return the log weights after the last step."""
+    return jax.lax.scan(lambda before, factor: (_log_step(before, factor), None), start, factors)[0]
+
+
+@_last_weights.defjvp
+def _last_weights_jvp(primals, tangents):
+    weights, moved = jax.jvp(_weights, primals, tangents)
+    return weights[-1], moved[-1]
+
+
+@jax.custom_jvp
+def _weights(start, factors):
+    """Return the log weights after each step."""
+
+    def step(before, factor):
+        after = _log_step(before, factor)
+        return after, after
+
+    return jax.lax.scan(step, start, factors)[1]
+
+
+@_weights.defjvp
+def _weights_jvp(primals, tangents):
+    start, factors = primals
+    weights = _weights(start, factors)
+    before = jnp.concatenate([start[None], weights[:-1]])
+    top = jnp.max(before, axis=-1, keepdims=True)
+    # The probability of each state before a step given the one after; what all terms share would only cost digits.
+    terms = (before - jnp.where(jnp.isfinite(top), top, 0.0))[..., :, None] + factors
+    total = logsumexp(terms, axis=-2, keepdims=True)
+    shares = jnp.exp(terms - jnp.where(jnp.isneginf(total), 0.0, total))
+
+    def step(moved, column):
+        share, push = column
+        moved = jnp.sum(moved[..., :, None] * share, axis=-2) + push
+        return moved, moved
+
+    pushes = jnp.sum(shares * tangents[1], axis=-2)
+    return weights, jax.lax.scan(step, tangents[0], (shares, pushes))[1]

@@ -209,7 +209,12 @@ def binomial(key, total_count, probs, shape):
 
 def categorical(key, logits, shape):
     """Draw indices along the last axis of ``logits``."""
-    return jax.random.categorical(_given(key), floating(logits), axis=-1, shape=shape)
+    return _categorical(_given(key), floating(logits), shape=shape)
+
+
+@_by_size
+def _categorical(key, logits, shape):
+    return jax.random.categorical(key, logits, axis=-1, shape=shape)
 
 
 def permutation(key, n):

@@ -44,7 +44,9 @@ def zeros(shape, dtype=None):
 
 def ones(shape, dtype=None):
     """Return ones."""
-    return jnp.ones(shape, dtypes.resolve(dtype))
+    if tracing.is_abstract():
+        return jnp.ones(shape, dtypes.resolve(dtype))
+    return _on_device(np.ones(shape, dtypes.resolve(dtype) or dtypes.default()))
 
 
 def full(shape, fill_value, dtype=None):

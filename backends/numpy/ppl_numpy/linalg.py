@@ -325,7 +325,10 @@ def _qr_vjp(ans, x):
     q, r = ans
     rows, columns = shape(x)[-2:]
     if rows < columns:
-        raise GapError(f"the gradient of qr needs at least as many rows as columns on backend 'numpy', got shape {shape(x)}")
+        raise GapError(
+            "gradient of qr with fewer rows than columns is not available on backend 'numpy': its formula inverts the triangular "
+            f"factor, which is not square then; got shape {shape(x)}"
+        )
 
     def vjp(g):
         g_q, g_r = g

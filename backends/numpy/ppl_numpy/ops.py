@@ -12,9 +12,19 @@ import numpy as np
 from autograd.extend import defvjp
 
 from ppl_numpy import rules
-from ppl_numpy.primitives import PLAIN, constant, cumulative_product, elementwise_vjp, primitive, take_along, unbroadcast
+from ppl_numpy.primitives import PLAIN, constant, cumulative_product, elementwise_vjp, is_box, primitive, take_along, unbroadcast
 from ppl_numpy.shaping import *  # noqa: F403  handed out with the functions below
-from ppl_numpy.shaping import astype, broadcast_to, dtype_name, is_floating, moveaxis, permute_dims, reshape, shape
+from ppl_numpy.shaping import (
+    astype,
+    broadcast_to,
+    dtype_name,
+    is_floating,
+    matrix_transpose,
+    moveaxis,
+    permute_dims,
+    reshape,
+    shape,
+)
 
 _quiet = np.errstate
 
@@ -475,3 +485,86 @@ _searchsorted = constant(lambda sorted_sequence, values, side: np.searchsorted(s
 
 def searchsorted(sorted_sequence, values, side="left"):
     return _searchsorted(sorted_sequence, values, side)
+
+
+# ---- derived functions that win here ----
+
+
+def _by_tops(x, y):
+    """Return ``exp(x) @ exp(y)`` with rows and columns divided by their largest elements, and the logarithms of these."""
+    tops = np.max(x, axis=-1, keepdims=True), np.max(y, axis=-2, keepdims=True)
+    rows, columns = (np.where(np.isfinite(top), top, 0.0) for top in tops)
+    left, right = np.exp(x - rows), np.exp(y - columns)
+    return np.matmul(left, right), rows + columns, left, right
+
+
+def _lost(total, x, y):
+    """Return which matrices have an element whose terms underflow, where its sum is not zero."""
+    limits = np.finfo(total.dtype)
+    # What underflows is less than ``tiny`` a term; above this it is less than rounding.
+    lost = ~(total >= x.shape[-1] * limits.tiny / limits.eps)
+    if lost.any():
+        possible = (np.where(one == -math.inf, 0.0, 1.0).astype(total.dtype) for one in (x, y))
+        lost &= np.matmul(*possible) > 0
+    return lost.any((-1, -2))
+
+
+def _terms(x, y):
+    return x[..., :, :, None] + y[..., None, :, :]
+
+
+def _log_matmul_plain(x, y):
+    with _quiet(all="ignore"):
+        total, tops, _, _ = _by_tops(x, y)
+        lost = _lost(total, x, y)
+        result = np.log(total) + tops
+        if lost.any():
+            terms = _terms(*(np.broadcast_to(one, lost.shape + one.shape[-2:])[lost] for one in (x, y)))
+            top = np.max(terms, axis=-2, keepdims=True)
+            top = np.where(np.isfinite(top), top, 0.0)
+            result[lost] = np.log(np.sum(np.exp(terms - top), axis=-2)) + top[..., 0, :]
+    return result
+
+
+def _log_matmul_pull_plain(g, product, x, y):
+    """Return the sum over columns of ``g`` times the share of each term: the gradient in ``x``, batches not yet summed."""
+    with _quiet(all="ignore"):
+        total, _, left, right = _by_tops(x, y)
+        lost = _lost(total, x, y)
+        share = np.where(product == -math.inf, 0.0, g / total)
+        result = left * np.matmul(share, np.swapaxes(right, -1, -2))
+        if lost.any():
+            g, product, x, y = (np.broadcast_to(one, lost.shape + one.shape[-2:])[lost] for one in (g, product, x, y))
+            result[lost] = _pull_of_terms(g, product, x, y)
+    return result
+
+
+def _pull_of_terms(g, product, x, y):
+    total = where(anp.equal(product, -math.inf), 0.0, product)
+    return anp.sum(g[..., None, :] * exp(_terms(x, y) - total[..., None, :]), axis=-1)
+
+
+_log_matmul = primitive(_log_matmul_plain, rules.matrices)
+_pull = primitive(_log_matmul_pull_plain, rules.matrices)
+
+
+def _log_matmul_vjp(argnum):
+    def make(ans, x, y):
+        size = shape((x, y)[argnum])
+
+        def vjp(g):
+            parts = (g, ans, x, y) if argnum == 0 else tuple(map(matrix_transpose, (g, ans, y, x)))
+            # A derivative of a derivative goes through all terms.
+            pulled = _pull_of_terms(*parts) if any(map(is_box, parts)) else _pull(*parts)
+            return unbroadcast(pulled if argnum == 0 else matrix_transpose(pulled), size)
+
+        return vjp
+
+    return make
+
+
+defvjp(_log_matmul, _log_matmul_vjp(0), _log_matmul_vjp(1))
+
+
+def log_matmul(x, y):
+    return _log_matmul(x, y)

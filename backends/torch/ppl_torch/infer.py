@@ -35,7 +35,7 @@ def loop(step, quick=True):
 
     def run(state, num_steps, *arguments):
         outputs = []
-        with _threads_that_pay((state, arguments)):
+        with threads_that_pay((state, arguments)):
             for _ in range(num_steps):
                 state, output = step(state, *arguments)
                 outputs.append(output)
@@ -45,15 +45,15 @@ def loop(step, quick=True):
 
 
 @contextmanager
-def _threads_that_pay(arrays):
+def threads_that_pay(arrays):
     """Let torch use one thread in a block whose arrays are small.
 
     Threads that wait for work keep their cores busy: eight schools took twice the processor time and no less of the clock, and
     where other programs used the machine, ten times the clock.
     """
     before = torch.get_num_threads()
-    small = all(leaf.numel() <= LARGEST_FOR_ONE_THREAD for leaf in tree.leaves(arrays) if isinstance(leaf, torch.Tensor))
-    if not small or before == 1:
+    tensors = () if before == 1 else (leaf for leaf in tree.leaves(arrays) if isinstance(leaf, torch.Tensor))
+    if before == 1 or any(tensor.numel() > LARGEST_FOR_ONE_THREAD for tensor in tensors):
         yield
         return
     torch.set_num_threads(1)

@@ -126,11 +126,11 @@ def complete(family):
     for name in ("rsample", "sample"):
         theirs = inspect.getattr_static(family, name)
         if theirs.__module__.startswith("torch."):
-            setattr(family, name, _scoped(name, theirs, getattr(definition, name)))
+            setattr(family, name, scoped(name, theirs, getattr(definition, name)))
     return family
 
 
-def _scoped(name, theirs, shared):
+def scoped(name, theirs, shared):
     """Return a draw by torch where the global generator serves, and by the shared definition elsewhere.
 
     That is from a key or a scope's stream, for which torch has no argument, and inside a ``vmap``, which refuses the draws that

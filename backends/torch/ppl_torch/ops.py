@@ -56,6 +56,8 @@ from ppl_torch.shaping import (  # noqa: F401  handed out with the functions bel
     zeros,
     zeros_like,
 )  # fmt: skip
+from ppl_torch.special import logsumexp
+from ppl_torch.tracing import is_tracing
 
 
 def abs(x):
@@ -383,3 +385,31 @@ def argsort(x, axis=-1):
 def searchsorted(sorted_sequence, values, side="left"):
     sequence, values = promoted(list(pair(sorted_sequence, values)))
     return torch.searchsorted(sequence.contiguous(), values.contiguous(), side=side)
+
+
+# ---- derived functions that win here ----
+
+
+def log_matmul(x, y):
+    """Multiply the exponentials, with rows and columns divided by their largest elements, unless a sum would underflow."""
+    x, y = floating(tensor(x)), floating(tensor(y))
+    if not is_tracing() and x.device.type == "cpu":
+        product = _by_tops(x, y)
+        if product is not None:
+            return product
+    return logsumexp(x[..., :, :, None] + y[..., None, :, :], axis=-2)
+
+
+def _by_tops(x, y):
+    tops = (torch.amax(x.detach(), dim=-1, keepdim=True), torch.amax(y.detach(), dim=-2, keepdim=True))
+    rows, columns = (torch.where(torch.isfinite(top), top, 0.0) for top in tops)
+    total = torch.matmul(torch.exp(x - rows), torch.exp(y - columns))
+    limits = torch.finfo(total.dtype)
+    # What underflows is less than ``tiny`` a term; above this it is less than rounding.
+    small = ~(total.detach() >= x.shape[-1] * limits.tiny / limits.eps)
+    if not bool(small.any()):
+        return torch.log(total) + rows + columns
+    possible = torch.matmul(*((one.detach() != -math.inf).to(total.dtype) for one in (x, y)))
+    if bool((small & (possible > 0)).any()):
+        return None
+    return torch.where(small, -math.inf, torch.log(torch.where(small, 1.0, total)) + rows + columns)

@@ -13,6 +13,7 @@ import math
 import warnings
 from contextlib import contextmanager
 
+import numpy
 import torch
 
 from ppl.errors import RandomKeyError
@@ -226,11 +227,11 @@ def choice(key, n, size):
         return torch.randperm(n, **_place(key))[:size]
     # The first swaps of a Fisher-Yates shuffle, made without the array that they shuffle: swap i exchanges places i and
     # draws[i] >= i, so that what stands at a place follows from the latest swap before that named it.
-    place = _place(key)
-    slots = torch.arange(size, device=place.get("device"))
-    draws = slots + (torch.rand(size, dtype=torch.float64, **place) * (n - slots)).to(torch.int64)
+    uniforms = torch.rand(size, dtype=torch.float64, **_place(key))
     if not traced and size <= FEW:
-        return _swapped(draws)
+        return torch.from_numpy(_swapped(uniforms.cpu().numpy(), n)).to(uniforms.device)
+    slots = torch.arange(size, device=uniforms.device)
+    draws = slots + (uniforms * (n - slots)).to(torch.int64)
     pairs = torch.sort(draws * size + slots).values
     origin = _latest(pairs, size, slots, slots, slots)
     for _ in range((size - 1).bit_length()):
@@ -242,13 +243,20 @@ def choice(key, n, size):
     return torch.where(latest < 0, draws, origin[latest])
 
 
-def _swapped(draws):
-    """Return what the swaps of each place with that in ``draws`` bring there, one after another: few of them cost least so."""
-    moved, found = {}, []
-    for place, drawn in enumerate(draws.tolist()):
-        found.append(moved.get(drawn, drawn))
+def _swapped(uniforms, n):
+    """Return what the swaps bring to each place, one after another, which costs least for few of them."""
+    slots = numpy.arange(len(uniforms))
+    found = slots + (uniforms * (n - slots)).astype(numpy.int64)
+    # What a swap leaves behind is met again only in a place that is drawn twice, or that has a swap of its own.
+    ordered = numpy.sort(found)
+    twice = ordered[1:][ordered[1:] == ordered[:-1]]
+    met_again = (found < len(found)) | (found[:, None] == twice).any(axis=1)
+    moved = {}
+    for place in met_again.nonzero()[0].tolist():
+        drawn = int(found[place])
+        found[place] = moved.get(drawn, drawn)
         moved[drawn] = moved.get(place, place)
-    return torch.tensor(found, device=draws.device)
+    return found
 
 
 def _latest(pairs, size, places, swaps, default):

@@ -13,8 +13,9 @@ from ppl.infer.autoguide import (
     AutoLowRankMultivariateNormal,
     AutoMultivariateNormal,
     AutoNormal,
+    AutoStructured,
 )
 
 __all__ = ["AutoCallable", "AutoContinuous", "AutoDelta", "AutoDiagonalNormal", "AutoDiscreteParallel", "AutoGuide",
            "AutoGuideList", "AutoLaplaceApproximation", "AutoLowRankMultivariateNormal", "AutoMultivariateNormal", "AutoNormal",
-           "initialization"]  # fmt: skip
+           "AutoStructured", "initialization"]  # fmt: skip

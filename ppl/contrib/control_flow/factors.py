@@ -1,8 +1,9 @@
 """The log densities of all steps of an enumerated loop, and the sum over what happens inside of it.
 
 Arrays have time as leading axis and, right of it, the batch dimensions of one step at their places counted from the right:
-plates, then dimensions of enumerated sites, then for each enumerated site that the next step sees a dimension of its value in the
-step before.
+plates, then dimensions of enumerated sites, then for each enumerated site that later steps see dimensions of its values in the
+steps before. Where steps see several of these, as many steps as they see are taken together: a joint value of that many steps in
+a row depends on the one before it alone.
 """
 
 from __future__ import annotations
@@ -20,20 +21,24 @@ from ppl.ops.semiring import LOG_SUM_PRODUCT, Semiring
 
 Plates = frozenset[int]
 
+# How many joint values two blocks of steps may have: a table of them is held for each block.
+MOST_PAIRS = 2**22
+
 
 class Variable(NamedTuple):
     """An enumerated site of the steps.
 
     :param name: the site.
     :param dim: the dimension of its values in a step.
-    :param before: the dimension of its values in the step before, ``None`` if no later step sees them.
+    :param before: the dimensions of its values in the step before, the one before that, and so on; none if no later step sees
+        them.
     :param size: how many values.
     :param plates: the dimensions of the plates inside of the step that it stands in.
     """
 
     name: str
     dim: int
-    before: int | None
+    before: tuple[int, ...]
     size: int
     plates: Plates
 
@@ -71,13 +76,17 @@ class Steps:
     :param variables: the enumerated sites.
     :param frames: the plates inside of the step by dimension.
     :param rank: how many dimensions a step has.
-    :raises EnumerationError: if the sites that the next step sees stand in different plates inside of the step.
+    :param history: how many steps back a step sees, of which there are as many at least.
+    :raises EnumerationError: if the sites that the next step sees stand in different plates inside of the step, or have too many
+        joint values.
     """
 
-    def __init__(self, variables: Sequence[Variable], frames: Mapping[int, CondIndepStackFrame], rank: int) -> None:
-        self.frames, self.rank = frames, rank
-        self.carried = [variable for variable in variables if variable.before is not None]
-        self.local = sorted((v for v in variables if v.before is None), key=lambda variable: -len(variable.plates))
+    def __init__(
+        self, variables: Sequence[Variable], frames: Mapping[int, CondIndepStackFrame], rank: int, history: int = 1
+    ) -> None:
+        self.frames, self.rank, self.history = frames, rank, history
+        self.carried = [variable for variable in variables if variable.before]
+        self.local = sorted((v for v in variables if not v.before), key=lambda variable: -len(variable.plates))
         plates = {variable.plates for variable in self.carried}
         if len(plates) > 1:
             names = [variable.name for variable in self.carried]
@@ -88,6 +97,12 @@ class Steps:
             )
         self.plates: Plates = plates.pop() if plates else frozenset()
         self.size = prod(variable.size for variable in self.carried)
+        if self.history > 1 and self.size ** (2 * self.history) > MOST_PAIRS:
+            raise EnumerationError(
+                f"sites {[variable.name for variable in self.carried]} inside scan have {self.size} joint values in a step, so "
+                f"that two times {self.history} steps in a row have {self.size ** (2 * self.history)}; expected {MOST_PAIRS} at "
+                "most; try a shorter history"
+            )
 
     def aligned(self, array: Any) -> Any:
         """Return an array of shape ``(T, ...)`` with all dimensions of a step."""
@@ -120,9 +135,7 @@ class Steps:
         return Reduced(_total(inside), constants, tables)
 
     def _is_seen(self, term: Term) -> bool:
-        return any(
-            _has(term.array, dim) for variable in self.carried for dim in (variable.dim, variable.before) if dim is not None
-        )
+        return any(_has(term.array, dim) for variable in self.carried for dim in (variable.dim, *variable.before))
 
     def _within(self, term: Term, plates: Plates, variables: Sequence[Variable]) -> Any:
         """Return a term multiplied over all plates but ``plates``, those of ``variables``."""
@@ -147,35 +160,81 @@ class Steps:
 
     def _others(self) -> list[int]:
         """Return the dimensions that are no carried variable's."""
-        taken = {variable.dim for variable in self.carried} | {variable.before for variable in self.carried}
+        taken = {dim for variable in self.carried for dim in (variable.dim, *variable.before)}
         return [dim for dim in range(-self.rank, 0) if dim not in taken]
 
-    def matrices(self, array: Any) -> Any:
-        """Return ``(..., T, K, K)``, from the state before to the state after each step; a state is a joint value."""
-        array = _stretched(array, {v.before: v.size for v in self.carried} | {v.dim: v.size for v in self.carried})
+    def _windows(self, array: Any, depth: int) -> Any:
+        """Return ``(..., T, K, ..., K)``: the joint values ``depth`` steps before each step, and so on up to its own."""
+        sizes = {dim: v.size for v in self.carried for dim in (v.dim, *v.before[:depth])}
+        array = _stretched(array, sizes)
         others = self._others()
-        order = [0, *(self.rank + 1 + v.before for v in self.carried if v.before is not None)]
-        order += [self.rank + 1 + v.dim for v in self.carried]
-        array = ops.permute_dims(array, (*(self.rank + 1 + dim for dim in others), *order))
+        order = [v.before[back] for back in range(self.history) for v in self.carried if back >= depth]
+        order += [v.before[back - 1] for back in range(depth, 0, -1) for v in self.carried]
+        order += [v.dim for v in self.carried]
+        array = ops.permute_dims(array, (*(self.rank + 1 + dim for dim in others), 0, *(self.rank + 1 + dim for dim in order)))
         shape = tuple(ops.shape(array))
-        return ops.reshape(array, (*shape[: len(others) + 1], self.size, self.size))
+        return ops.reshape(array, (*shape[: len(others) + 1], *(self.size,) * (depth + 1)))
 
-    def vector(self, array: Any) -> Any:
-        """Return ``(..., K)`` from a first step, whose leading axis has size 1."""
-        array = _stretched(array, {v.dim: v.size for v in self.carried})
-        others = self._others()
-        last = [self.rank + 1 + v.dim for v in self.carried]
-        gone = [0, *(self.rank + 1 + v.before for v in self.carried if v.before is not None)]
-        array = ops.permute_dims(array, (*(self.rank + 1 + dim for dim in others), *gone, *last))
-        shape = tuple(ops.shape(array))
-        return ops.reshape(array, (*shape[: len(others)], self.size))
+    def _parts(self, arrays: Sequence[Any]) -> tuple[int, Any]:
+        """Return how many of the alike steps stand in front of the first full block, and the array of these steps if any."""
+        later = arrays[self.history] if len(arrays) > self.history else None
+        return (0 if later is None else ops.shape(later)[0] % self.history), later
+
+    def start(self, arrays: Sequence[Any]) -> Any:
+        """Return ``(..., R, S)``: the log weights of the states of the first full block, after the steps in front of it.
+
+        :param arrays: of the first steps, one each, and of all later ones if there are any.
+
+        A state is a joint value of as many steps in a row as a step sees.
+        """
+        rest, later = self._parts(arrays)
+        length = self.history + rest
+        total: Any = 0.0
+        for place in range(length):
+            depth = min(place, self.history)
+            windows = self._windows(arrays[place] if place < self.history else later, depth)
+            axis = -2 - depth
+            step = place - self.history if place >= self.history else 0
+            one = windows[(..., step, *(slice(None),) * (depth + 1))]
+            batch = tuple(ops.shape(windows))[:axis]
+            places = [self.size if place - depth <= at <= place else 1 for at in range(length)]
+            total = total + ops.reshape(one, (*batch, *places))
+        shape = tuple(ops.shape(total))
+        return ops.reshape(total, (*shape[: len(shape) - length], self.size**rest, self.size**self.history))
+
+    def matrices(self, arrays: Sequence[Any]) -> Any:
+        """Return ``(..., T, S, S)``, from the state of each block to that of the next; ``None`` if there is one alone."""
+        rest, later = self._parts(arrays)
+        if later is None or ops.shape(later)[0] == rest:
+            return None
+        windows = self._windows(later, self.history)
+        total: Any = 0.0
+        for place in range(self.history):
+            one = windows[(..., slice(rest + place, None, self.history), *(slice(None),) * (self.history + 1))]
+            batch = tuple(ops.shape(one))[: -self.history - 1]
+            places = [self.size if place <= at <= place + self.history else 1 for at in range(2 * self.history)]
+            total = total + ops.reshape(one, (*batch, *places))
+        shape = tuple(ops.shape(total))
+        states = self.size**self.history
+        return ops.reshape(total, (*shape[: len(shape) - 2 * self.history], states, states))
+
+    def last_block(self, arrays: Sequence[Any], semiring: Semiring) -> Any:
+        """Return ``(..., S)``, the log weight of each state of the last block over all ways to it."""
+        table, matrices = self.start(arrays), self.matrices(arrays)
+        start = semiring.plus(table, -2) if ops.shape(table)[-2] > 1 else table[..., 0, :]
+        if matrices is None:
+            return start
+        if semiring is LOG_SUM_PRODUCT:
+            return chain.log_forward(start, matrices)
+        product = chain.products(matrices, semiring)[-1][..., 0, :, :]
+        return semiring.plus(ops.expand_dims(start, -1) + product, -2)
 
     def unfold(self, array: Any) -> Any:
         """Return an array ``(..., K)`` with each variable at its dimension, and no leading axis of time."""
         others = self._others()
         shape = tuple(ops.shape(array))[:-1]
-        array = ops.reshape(array, (*shape, *(1 for _ in self.carried), *(v.size for v in self.carried)))
-        places = [*others, *(v.before for v in self.carried if v.before is not None), *(v.dim for v in self.carried)]
+        array = ops.reshape(array, (*shape, *(1 for v in self.carried for _ in v.before), *(v.size for v in self.carried)))
+        places = [*others, *(dim for v in self.carried for dim in v.before), *(v.dim for v in self.carried)]
         return ops.permute_dims(array, tuple(places.index(dim) for dim in range(-self.rank, 0)))
 
     def scalars(self, array: Any) -> Any:
@@ -200,8 +259,8 @@ class Steps:
                 sizes[dim] = max(sizes[dim], int(ops.shape(part.array)[dim]))
         for variable in self.carried:
             sizes[variable.dim] = variable.size
-            if variable.before is not None:
-                sizes[variable.before] = 1
+            for dim in variable.before:
+                sizes[dim] = 1
         while sizes and sizes[0] == 1:
             sizes = sizes[1:]
         return tuple(sizes)
@@ -209,18 +268,18 @@ class Steps:
     def last_state(self, reduced: Sequence[Reduced], semiring: Semiring = LOG_SUM_PRODUCT) -> Any:
         """Return the log weight of each joint value of the carried variables after the last step, over all ways to it.
 
-        :param reduced: the first step, and the later ones if there are any.
+        :param reduced: the first steps, one each, and all later ones if there are any.
         """
         if not self.carried:
             total: Any = 0.0
             for part in reduced:
                 total = total + ops.sum(part.array, axis=0)
             return total
-        start = self.vector(reduced[0].array)
-        if len(reduced) > 1:
-            product = chain.products(self.matrices(reduced[1].array), semiring)[-1][..., 0, :, :]
-            start = semiring.plus(ops.expand_dims(start, -1) + product, -2)
-        return self.unfold(start)
+        weights = self.last_block([part.array for part in reduced], semiring)
+        if self.history > 1:
+            batch = tuple(ops.shape(weights))[:-1]
+            weights = semiring.plus(ops.reshape(weights, (*batch, self.size ** (self.history - 1), self.size)), -2)
+        return self.unfold(weights)
 
 
 def pick(array: Any, dim: int, index: Any) -> Any:
@@ -250,11 +309,10 @@ def _total(arrays: Sequence[Any]) -> Any:
     return total
 
 
-def _stretched(array: Any, sizes: Mapping[int | None, int]) -> Any:
+def _stretched(array: Any, sizes: Mapping[int, int]) -> Any:
     shape = list(ops.shape(array))
     for dim, size in sizes.items():
-        if dim is not None:
-            shape[dim] = size
+        shape[dim] = size
     return array if tuple(shape) == tuple(ops.shape(array)) else ops.broadcast_to(array, tuple(shape))
 
 

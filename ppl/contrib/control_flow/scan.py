@@ -27,7 +27,7 @@ def scan(
     :param xs: a tree of arrays of shape ``(T, ...)``; ``None`` for a loop of ``length`` steps whose ``x`` is ``None``.
     :param length: number of steps, needed without ``xs``.
     :param reverse: whether the last slice comes first; outputs and values of sites stay in the order of ``xs``.
-    :param history: how many earlier steps an enumerated site may depend on; 0 or 1.
+    :param history: how many earlier steps an enumerated site, or what depends on it, may depend on.
     :returns: the last carry, and the outputs stacked along a leading axis of size ``T``.
     :raises SiteError: if ``xs`` and ``length`` are both missing, the steps differ in their sites, or one scan is inside another.
     :raises ShapeError: if lengths differ, or the structure or a shape of the carry changes.
@@ -39,7 +39,8 @@ def scan(
 
     Discrete sites marked ``infer={"enumerate": "parallel"}`` whose values go into the carry are summed out over all steps in
     ``O(log T)`` depth; the values themselves, or what is computed from them without event dimensions, may be carried. Only the
-    last value is seen after the loop, and outputs that depend on the others cannot be used.
+    last value is seen after the loop, and outputs that depend on the others cannot be used. With a ``history`` of ``h`` the carry
+    may hold the values of ``h`` steps, which are taken together: of K values each they cost ``K**(2 * h)`` numbers.
 
     On jax the loop is ``lax.scan``: its first step and the others are compiled once each, whatever ``T``.
 
@@ -70,9 +71,9 @@ def scan(
     rest = None if length == 1 else tree.map(lambda column: column[1:], columns)
     if recorder.enumerated():
         chain = EnumeratedLoop(recorder, loop.further, init, carry, history)
-        last, outputs, more = chain.run(rest)
-        chain.check(getattr(f, "__code__", None), init, columns, more)
-        return last, chain.finish(output, outputs, more, columns["masks"])
+        last = chain.run(output, rest)
+        chain.check(getattr(f, "__code__", None), columns)
+        return last, chain.finish(columns["masks"])
     rows: dict[str, Any] = {name: {"value": site.value, "arrays": site.arrays} for name, site in recorder.sites.items()}
     if rest is not None:
         carry, (outputs, more) = ops.control.scan(loop.further, carry, rest)

@@ -436,13 +436,16 @@ def leading(first: Any, rest: Any) -> Any:
 
 
 def _leading(first: Any, rest: Any) -> Any:
-    first = ops.expand_dims(first if ops.is_array(first) else ops.array(first), 0)
-    one, other = tuple(ops.shape(first))[1:], tuple(ops.shape(rest))[1:]
-    if one != other:
-        common = ops.broadcast_shapes(one, other)
-        first = ops.broadcast_to(_padded(first, len(common)), (1, *common))
-        rest = ops.broadcast_to(_padded(rest, len(common)), (ops.shape(rest)[0], *common))
-    return ops.concat([first, rest], axis=0)
+    return followed(ops.expand_dims(first if ops.is_array(first) else ops.array(first), 0), rest)
+
+
+def followed(*parts: Any) -> Any:
+    """Return arrays with time as leading axis one behind the other, the other axes broadcast."""
+    shapes = {tuple(ops.shape(part))[1:] for part in parts}
+    if len(shapes) > 1:
+        common = ops.broadcast_shapes(*shapes)
+        parts = tuple(ops.broadcast_to(_padded(part, len(common)), (ops.shape(part)[0], *common)) for part in parts)
+    return parts[0] if len(parts) == 1 else ops.concat(list(parts), axis=0)
 
 
 def _padded(array: Any, rank: int) -> Any:

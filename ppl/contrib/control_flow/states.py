@@ -61,7 +61,7 @@ class States:
     """Draws of the enumerated sites of a loop.
 
     :param steps: how the steps were summed out.
-    :param terms: the log densities of the sites of the first step, and those of the later ones if there are any.
+    :param terms: the log densities of the sites of the first steps, one each, and those of all later ones if there are any.
     :param owners: the enumerated site of each dimension that stays.
     :param sites: the enumerated sites by name.
     :param reverse: whether the last slice came first.
@@ -88,18 +88,20 @@ class States:
         steps = self.steps
         if temperature and key is None:
             key = random.next_key("scan")
-        keys = [None] * (1 + 2 * len(steps.local)) if key is None else random.split(key, 1 + 2 * len(steps.local))
+        width = max(len(self.terms), 2)
+        count = 1 + width * len(steps.local)
+        keys = [None] * count if key is None else random.split(key, count)
         reduced = [steps.reduce(terms, LOG_SUM_PRODUCT if temperature else MAX_PRODUCT) for terms in self.terms]
         drawn = self._carried([self._given(part.array, indices) for part in reduced], indices, temperature, keys[0])
         for place, variable in reversed(list(enumerate(steps.local))):
             tables = [self._given(part.tables[place][1], indices) for part in reduced]
-            own = keys[1 + 2 * place : 3 + 2 * place]
+            own = keys[1 + width * place : 1 + width * (place + 1)]
             drawn[variable.name] = self._local(variable, tables, drawn, temperature, own)
         return {name: self._values(self.sites[name], index) for name, index in drawn.items()}
 
     def _given(self, array: Any, indices: Mapping[str, Any]) -> Any:
         """Return an array at the values of the sites outside of the loop."""
-        inside = {dim for v in (*self.steps.carried, *self.steps.local) for dim in (v.dim, v.before)}
+        inside = {dim for v in (*self.steps.carried, *self.steps.local) for dim in (v.dim, *v.before)}
         for dim, name in self.owners.items():
             if dim not in inside and dim >= -self.steps.rank and ops.shape(array)[dim] != 1:
                 array = pick(array, dim, self.steps.aligned(ops.expand_dims(indices[name], 0)))
@@ -110,35 +112,59 @@ class States:
         steps = self.steps
         if not steps.carried:
             return {}
-        start = steps.vector(parts[0])
+        semiring = LOG_SUM_PRODUCT if temperature else MAX_PRODUCT
+        table, matrices = steps.start(parts), steps.matrices(parts)
         last: Any = 0
         for variable in steps.carried:
             last = last * variable.size + ops.expand_dims(indices[variable.name], 0)
         last = steps.scalars(last)
-        if len(parts) == 1:
+        several = steps.history > 1
+        keys = [key] * 3 if key is None or not several else random.split(key, 3)
+        if several:
+            weights = steps.last_block(parts, semiring)
+            batch = tuple(ops.shape(weights))[:-1]
+            weights = ops.reshape(weights, (*batch, steps.size ** (steps.history - 1), steps.size))
+            earlier = chain.choose(chain.column(weights, ops.broadcast_to(last, batch)), temperature, keys[1])
+            last = earlier * steps.size + last
+        start = semiring.plus(table, -2) if ops.shape(table)[-2] > 1 else table[..., 0, :]
+        if matrices is None:
             states = ops.expand_dims(ops.broadcast_to(last, tuple(ops.shape(start))[:-1]), -1)
         else:
-            matrices = steps.matrices(parts[1])
             batch = ops.broadcast_shapes(tuple(ops.shape(start))[:-1], tuple(ops.shape(matrices))[:-3])
             matrices = ops.broadcast_to(matrices, (*batch, *tuple(ops.shape(matrices))[-3:]))
             first = matrices[..., :1, :, :] + ops.expand_dims(ops.expand_dims(start, -2), -1)
-            states = chain.path(ops.concat([first, matrices[..., 1:, :, :]], axis=-3), last, None, temperature, key)
+            states = chain.path(ops.concat([first, matrices[..., 1:, :, :]], axis=-3), last, None, temperature, keys[0])
+        if several:
+            states = self._unblocked(states, table, temperature, keys[2])
         drawn = {}
         for variable in reversed(steps.carried):
             drawn[variable.name] = steps.unfold_indices(ops.remainder(states, variable.size))
             states = states // variable.size
         return drawn
 
+    def _unblocked(self, states: Any, table: Any, temperature: int, key: Any) -> Any:
+        """Return the joint value in each step from those of blocks of steps, and draw those in front of the first block."""
+        steps = self.steps
+        values = _digits(states, steps.size, steps.history)
+        rest = sum(ops.shape(part[0].array)[0] for part in self.terms) - ops.shape(values)[-1]
+        if rest == 0:
+            return values
+        batch = tuple(ops.shape(states))[:-1]
+        table = ops.broadcast_to(table, (*batch, *tuple(ops.shape(table))[-2:]))
+        front = chain.choose(chain.column(table, states[..., 0]), temperature, key)
+        return ops.concat([_digits(ops.expand_dims(front, -1), steps.size, rest), values], axis=-1)
+
     def _local(self, variable: Variable, tables: list[Any], drawn: Mapping[str, Any], temperature: int, keys: list[Any]) -> Any:
         """Return the indices of the values of a local variable, given those that were summed after it."""
         rows = []
         for part, table in enumerate(tables):
-            own = slice(1, None) if part else slice(0, 1)
+            stop = part + 1 if part < self.steps.history else None
             for other in (*self.steps.carried, *self.steps.local):
                 if other.name in drawn:
-                    table = pick(table, other.dim, drawn[other.name][own])
-                    if other.before is not None and part:
-                        table = pick(table, other.before, drawn[other.name][:-1])
+                    table = pick(table, other.dim, drawn[other.name][part:stop])
+                    for back, dim in enumerate(other.before[:part], start=1):
+                        end = -back if stop is None else stop - back
+                        table = pick(table, dim, drawn[other.name][part - back : end])
             index = chain.choose(ops.moveaxis(table, variable.dim, -1), temperature, keys[part])
             rows.append(ops.expand_dims(index, ops.ndim(index) + 1 + variable.dim))
         return rows[0] if len(rows) == 1 else _joined(rows)
@@ -151,6 +177,13 @@ class States:
         flat = ops.take(ops.reshape(values, (shape[0], *event)), ops.reshape(index, (-1,)), axis=0)
         stacked = ops.reshape(flat, (ops.shape(index)[0], *right, *event))
         return ops.flip(stacked, 0) if self.reverse else stacked
+
+
+def _digits(states: Any, size: int, count: int) -> Any:
+    """Return ``(..., T)`` joint values of ``count`` steps as ``(..., T * count)`` values of one."""
+    digits = [ops.remainder(states // size ** (count - 1 - place), size) for place in range(count)]
+    shape = tuple(ops.shape(states))
+    return ops.reshape(ops.stack(digits, axis=-1), (*shape[:-1], shape[-1] * count))
 
 
 def _joined(rows: list[Any]) -> Any:

@@ -11,7 +11,8 @@ from ppl.infer.autoguide.laplace import AutoLaplaceApproximation
 from ppl.infer.autoguide.low_rank_multivariate_normal import AutoLowRankMultivariateNormal
 from ppl.infer.autoguide.multivariate_normal import AutoMultivariateNormal
 from ppl.infer.autoguide.normal import AutoNormal
+from ppl.infer.autoguide.structured import AutoStructured
 
 __all__ = ["AutoCallable", "AutoContinuous", "AutoDelta", "AutoDiagonalNormal", "AutoDiscreteParallel", "AutoGuide",
            "AutoGuideList", "AutoLaplaceApproximation", "AutoLowRankMultivariateNormal", "AutoMultivariateNormal",
-           "AutoNormal"]  # fmt: skip
+           "AutoNormal", "AutoStructured"]  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any
@@ -23,6 +23,15 @@ from ppl.typing import Message, Model
 
 # The plates that the parts of a list enter together: a minibatch is the same for all of them.
 _shared_plates: ContextVar[dict[str, Any] | None] = ContextVar("ppl_shared_plates", default=None)
+
+
+@contextmanager
+def _together(contexts: Iterable[AbstractContextManager[Any]]) -> Iterator[None]:
+    """Enter contexts one inside the other."""
+    with ExitStack() as stack:
+        for context in contexts:
+            stack.enter_context(context)
+        yield
 
 
 class AutoGuide:
@@ -144,13 +153,12 @@ class AutoGuide:
         given = self.create_plates(*args, **kwargs)
         return {one.name: one for one in (given if isinstance(given, (list, tuple)) else [given])}
 
-    @contextmanager
-    def _inside(self, site: dict, plates: Mapping[str, Any]) -> Iterator[None]:
-        """Enter the plates that ``site`` stands in."""
-        with ExitStack() as stack:
-            for frame in site["cond_indep_stack"]:
-                stack.enter_context(plates[frame.name])
-            yield
+    def _inside(self, site: dict, plates: Mapping[str, Any]) -> AbstractContextManager[Any]:
+        """Return a context in the plates that ``site`` stands in."""
+        around = [plates[frame.name] for frame in site["cond_indep_stack"]]
+        if len(around) < 2:
+            return around[0] if around else nullcontext()
+        return _together(around)
 
     def _propose(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """Sample the latent sites and return their values."""

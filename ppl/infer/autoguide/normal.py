@@ -54,6 +54,7 @@ class AutoNormal(AutoGuide):
     def _learn(self, trace: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._learn_continuous(args, kwargs)
         self.transforms = {name: biject_to(site["fn"].support) for name, site in self.sites.items()}
+        self._event_dims = {name: self._unconstrained_event_dim(name) for name in self.sites}
 
     def _propose(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         plates = self.plates(*args, **kwargs)
@@ -65,14 +66,14 @@ class AutoNormal(AutoGuide):
 
     def _distribution(self, name: str) -> Any:
         loc, scale = self._loc_scale(name)
-        normal = Normal(loc, scale).to_event(self._event_dim(name))
+        normal = Normal(loc, scale).to_event(self._event_dims[name])
         transform = self.transforms[name]
         # The draw's own unconstrained value is its density's: inverting a map that saturates would lose it.
         return normal if _is_identity(transform) else TransformedDistribution(normal, transform.with_cache())
 
     def _loc_scale(self, name: str) -> tuple[Any, Any]:
         """Return the params of a site, for the minibatch of the plates around the call or for whole plates."""
-        event_dim = self._event_dim(name)
+        event_dim = self._event_dims[name]
 
         def start() -> Any:
             site = self.sites[name]
@@ -85,7 +86,7 @@ class AutoNormal(AutoGuide):
         scale = param(f"{self.prefix}_{name}_scale", start_scale, constraint=constraints.positive, event_dim=event_dim)
         return loc, scale
 
-    def _event_dim(self, name: str) -> int:
+    def _unconstrained_event_dim(self, name: str) -> int:
         """Return the number of event dimensions of the unconstrained value, which a matrix's map changes."""
         transform = self.transforms[name]
         return int(self.sites[name]["fn"].event_dim + transform.domain.event_dim - transform.codomain.event_dim)

@@ -57,7 +57,10 @@ class ELBO(ABC):
         if not isinstance(num_particles, int) or num_particles < 1:
             raise InferenceError(f"num_particles must be an int of 1 or more, received {num_particles!r}; try num_particles=1")
         self.num_particles = num_particles
-        self.max_plate_nesting = max_plate_nesting if max_iarange_nesting is None else max_iarange_nesting
+        nesting = max_plate_nesting if max_iarange_nesting is None else max_iarange_nesting
+        if nesting != inf and (not isinstance(nesting, int) or nesting < 0):
+            raise InferenceError(f"max_plate_nesting must be an int of 0 or more, received {nesting!r}; try to leave it out")
+        self.max_plate_nesting = nesting
         self.vectorize_particles = vectorize_particles and num_particles > 1
         self.strict_enumeration_warning = strict_enumeration_warning
         self.ignore_jit_warnings = ignore_jit_warnings

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 from abc import abstractmethod
+from collections.abc import Iterable
+from functools import reduce
 from typing import Any
 
 from ppl import ops
@@ -22,28 +25,35 @@ class ScoreFunctionELBO(ELBO):
         model_trace.compute_log_prob()
         guide_trace.compute_score_parts()
         model_sites, guide_sites = sample_sites(model_trace), sample_sites(guide_trace)
-        elbo: Any = 0.0
         terms = {f"model site {name}": site["log_prob_sum"] for name, site in model_sites}
-        for term in terms.values():
-            elbo = elbo + term
-        surrogate = elbo
+        model_total = _total(terms.values())
+        # The negative bound is the guide's terms less the model's.
+        densities, pathwise, weighed = [], [], [0.0]
         for name, site in guide_sites:
             terms[f"guide site {name}"] = density = site["log_prob_sum"]
-            before, elbo = elbo, elbo - density
+            densities.append(density)
             _, score, entropy = site["score_parts"]
             if site["is_observed"] or entropy is site["log_prob"]:
-                # As long as all terms are pathwise, the bound is its own surrogate and is summed up once.
-                surrogate = elbo if surrogate is before else surrogate - density
-            elif not is_zero(entropy):
-                surrogate = surrogate - ops.sum(entropy)
+                pathwise.append(density)
+            else:
+                pathwise.append(0.0 if is_zero(entropy) else ops.sum(entropy))
             if not site["is_observed"] and not is_zero(score):
-                surrogate = surrogate + self.weigh(name, site, score, guide_sites, model_sites)
-        loss = -ops.array(elbo)
-        return Estimate(autodiff.stop_gradient(loss), loss if surrogate is elbo else -ops.array(surrogate), terms)
+                weighed.append(self.weigh(name, site, score, guide_sites, model_sites))
+        loss = surrogate = ops.array(_total(densities) - model_total)
+        # As long as all terms are pathwise, the bound is its own surrogate and is summed up once.
+        if len(weighed) > 1 or not all(map(operator.is_, pathwise, densities)):
+            surrogate = ops.array(_total(pathwise) - model_total - _total(weighed))
+        return Estimate(autodiff.stop_gradient(loss), surrogate, terms)
 
     @abstractmethod
     def weigh(self, name: str, site: Message, score: Any, guide_sites: Sites, model_sites: Sites) -> Any:
         """Return what the ``score`` function of a guide's site adds to the surrogate, a scalar."""
+
+
+def _total(terms: Iterable[Any]) -> Any:
+    """Return the sum of the terms, with no operation more than it takes; zero if there are none."""
+    first, *rest = terms or (0.0,)
+    return reduce(operator.add, rest, first)
 
 
 def gather(sites: Sites, found: dict[str, Plates], sign: float) -> Any:

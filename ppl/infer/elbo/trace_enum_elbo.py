@@ -14,7 +14,7 @@ from ppl.handlers.packed import Packed, unpack
 from ppl.infer.elbo.base import ELBO, check_plates
 from ppl.infer.elbo.downstream import sample_sites
 from ppl.infer.elbo.expectation import Cost, expectation, weight_of
-from ppl.infer.elbo.matching import check_match, innermost
+from ppl.infer.elbo.matching import check_match
 from ppl.infer.elbo.trace_elbo import Trace_ELBO
 from ppl.infer.enum import loops, runs
 from ppl.infer.enum.pairs import SEQUENTIAL_COUNT, run_pairs
@@ -22,6 +22,7 @@ from ppl.infer.enum.probe import probe
 from ppl.infer.latents import is_latent
 from ppl.infer.objective import Estimate
 from ppl.infer.particles import has_explicit_keys, run_pair
+from ppl.infer.proposal import innermost
 from ppl.ops import autodiff, elimination, random
 from ppl.primitives.validation import is_validation_enabled
 from ppl.typing import Message, Model
@@ -130,14 +131,16 @@ class TraceEnum_ELBO(ELBO):
 
         :param args: arguments of model and guide.
         :returns: by site name a distribution whose batch dimensions are the site's plates.
-        :raises InferenceError: if a site of the guide is enumerated, there are several particles, or a site outside of a
-            minibatch depends on it.
+        :raises InferenceError: if a site of the guide is enumerated, or there are several particles.
+
+        Where a plate is a minibatch, each of its elements tells of the sites outside as much as all those that it stands for.
         """
         model_trace, _, density = self._run_once(model, guide, args, kwargs, "compute_marginals")
         loops.refuse(model_trace, "compute_marginals")
-        _require_no_minibatch_inside(density)
+        # A common scale multiplies the logarithm of the sum, and says nothing of what is summed; others are refused.
+        runs.components(density)
         with runs.by_name(density):
-            found = elimination.marginals(density.factors, set(density.variables), set(density.plates))
+            found = elimination.marginals(density.factors, set(density.variables), set(density.plates), density.plate_scales)
         return {
             name: _distribution(model_trace.nodes[name], Packed(*found[symbol]), density)
             for symbol, name in density.variables.items()
@@ -155,11 +158,8 @@ class TraceEnum_ELBO(ELBO):
             drawn = elimination.sample(
                 density.factors, set(density.variables), set(density.plates), key=key, plate_scales=density.plate_scales
             )
-        values = {
-            name: runs.value_at(model_trace.nodes[name], Packed(*drawn[symbol]), density)
-            for symbol, name in density.variables.items()
-        }
-        indices = {name: _index(model_trace.nodes[name], drawn[symbol], density) for symbol, name in density.variables.items()}
+        indices = runs.indices_of(model_trace, drawn, density)
+        values = {name: runs.value_at(model_trace.nodes[name], indices) for name in indices}
         values.update(loops.drawn(model_trace, indices, 1, None))
         fixed = handlers.substitute(handlers.replay(model, trace=guide_trace), data=values)
         return fixed(*args, **kwargs)
@@ -196,12 +196,6 @@ def _is_marked(site: Message) -> bool:
 
 def _is_enumerated(trace: Any) -> bool:
     return any(_is_marked(site) for _, site in sample_sites(trace))
-
-
-def _index(site: Message, drawn: Any, density: runs.Enumerated) -> Any:
-    """Return the drawn indices of a site in the dimensions of its plates."""
-    places = {density.symbols.of_plate(frame.name): frame.dim for frame in site["cond_indep_stack"] if frame.dim is not None}
-    return unpack(Packed(*drawn), places)
 
 
 def _is_plain(site: Message) -> bool:
@@ -295,22 +289,6 @@ def _marginal_costs(density: runs.Enumerated, homes: dict[str, set[str]]) -> lis
             term = runs.scaled(Packed(array if factor == 1.0 else factor * array, dims), group.scale)
             costs.append(Cost(term, tuple(("model", name) for name in group.names)))
     return costs
-
-
-def _require_no_minibatch_inside(density: runs.Enumerated) -> None:
-    """Refuse variables that a minibatch tells of: their marginals need all elements of its plate."""
-    for group in runs.components(density):
-        for symbol in sorted(group.variables):
-            held = [set(factor.dims) for factor in group.factors if symbol in factor.dims]
-            common = set.intersection(*held)
-            outside = {plate for plate in density.plate_scales if any(plate in dims for dims in held) and plate not in common}
-            if outside:
-                name, plate = density.variables[symbol], density.plates[min(outside)]
-                raise InferenceError(
-                    f"compute_marginals cannot tell of site {name!r}: plate {plate!r} inside of it is a minibatch, which holds a "
-                    f"part of what is known of {name!r}; expected the whole plate; try to drop subsample_size= of {plate!r}, or "
-                    "sample_posterior, which counts each element for those that it stands for"
-                )
 
 
 def _more_global(density: runs.Enumerated, group: runs.Component, symbol: str, plates: set[str]) -> str:

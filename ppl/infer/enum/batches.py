@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 from ppl import ops
@@ -101,9 +102,11 @@ def _log_probs(kind: _Kind, sites: list[Message]) -> Any:
             stacked[id(arrays[0])] = _stack(arrays, padding)
         state[name] = stacked[id(arrays[0])]
     state[SHAPES] = (len(sites), *padding, *batch)
-    value = _stack([site["value"] for site in sites], (1,) * (rank - (len(value_shape) - event_dim)))
     try:
-        log_prob = blank(kind.family, state).log_prob(value)
+        log_prob = _of_all_values(blank(kind.family, state), sites, rank)
+        if log_prob is None:
+            value = _stack([site["value"] for site in sites], (1,) * (rank - (len(value_shape) - event_dim)))
+            log_prob = blank(kind.family, state).log_prob(value)
     except (PplError, ValueError, IndexError, RuntimeError):
         return None
     if len(log_prob.shape) != rank + 1 or log_prob.shape[0] != len(sites):
@@ -113,6 +116,20 @@ def _log_probs(kind: _Kind, sites: list[Message]) -> Any:
         if total != total:
             return None
     return log_prob
+
+
+def _of_all_values(stacked: Any, sites: list[Message], rank: int) -> Any:
+    """Return the log densities of sites that have all their values in order, ``None`` if they must be looked up one by one."""
+    table = getattr(stacked, "_log_table", None)
+    value, batch = sites[0]["value"], tuple(stacked.batch_shape)
+    place = 1 + rank - len(value.shape)
+    if table is None or rank < 1 or math.prod(value.shape) != value.shape[0] or batch[place] != 1:
+        return None
+    if any(site["value"] is not site["infer"].get("_all_values") for site in sites):
+        return None
+    rows = table()
+    rows = ops.reshape(rows, (*batch[:place], *batch[place + 1 :], rows.shape[-1]))
+    return ops.moveaxis(rows, -1, place)
 
 
 def _stack(arrays: list[Any], padding: tuple[int, ...]) -> Any:

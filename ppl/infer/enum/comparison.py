@@ -16,7 +16,7 @@ from ppl.handlers.trace_struct import Trace
 from ppl.infer.enum.assignment import Assignment, Misfit, Variable, assignments, variable_of
 from ppl.infer.enum.numbers import point_of
 from ppl.infer.enum.source import advice, failing_line
-from ppl.ops import random
+from ppl.ops import host, random
 from ppl.params import get_param_store
 from ppl.runtime import STACK, draw, is_distribution, validation_scope
 from ppl.transforms import biject_to
@@ -24,6 +24,8 @@ from ppl.typing import Message
 
 # The relative difference by size of number in bytes that no order of sums explains, and what may as well be minus infinity.
 TOLERANCES, UNDERFLOW = {8: 1e-6, 4: 1e-3}, -80.0
+# The entries of a node that its density depends on.
+_OF_DENSITY = ("name", "fn", "args", "kwargs", "value", "is_observed", "scale", "mask", "cond_indep_stack")
 # Of the sites that may be at fault, so many nearest ones are tried.
 SUSPECTS = 12
 
@@ -135,21 +137,42 @@ class Comparison:
 
     def _refuse(self, error: Exception) -> None:
         """Raise a sentence if the model runs without enumeration."""
+        met = [node for node in self.partial.nodes.values() if variable_of(node) is not None]
         try:
             self.run(enumerate=False)
         except Exception:
             return
+        site = next((node for node in met[: -1 - SUSPECTS : -1] if self._fails_with(node["name"])), None)
+        holds = ""
+        if site is not None:
+            shape = tuple(ops.shape(site["value"]))
+            holds = f"; under enumeration site {site['name']!r} holds all of its values at once, an array of shape {shape}"
+        sequence = "" if self.guide is None else ", or infer={'enumerate': 'sequential'}, a run a value, at a site of the guide"
         raise EnumerationError(
             f"the model runs with single values of its discrete sites but not with all of them at once: {failing_line(error)}"
-            f"{type(error).__name__}: {error}; expected operations on arrays, which take each value along a dimension of its "
-            "own; try ops.where in the place of if, and masks in the place of loops of a random length, or infer={'enumerate': "
-            "'sequential'} for sites on whose values Python's control flow depends"
+            f"{type(error).__name__}: {error}{holds}; expected operations on arrays, which take each value along a dimension of "
+            "its own; try ops.where in the place of if, Vindex(table)[x] of ppl.ops.indexing in the place of a list, and masks "
+            f"in the place of loops of a random length{sequence}"
         ) from error
 
-    def run(self, enumerate: bool = True, choose: Callable[[Message], Any] | None = None, rng_seed: int = 0) -> Traces:
+    def _fails_with(self, site: str) -> bool:
+        """Return whether the run fails if one site alone is enumerated."""
+        try:
+            self.run(only=site)
+        except Exception:
+            return True
+        return False
+
+    def run(
+        self,
+        enumerate: bool = True,
+        choose: Callable[[Message], Any] | None = None,
+        rng_seed: int = 0,
+        only: str | None = None,
+    ) -> Traces:
         """Return the traces of guide and model, the guide's first.
 
-        :param enumerate: whether marked sites are enumerated.
+        :param enumerate: whether marked sites are enumerated, or ``only`` that one of them.
         :param choose: from a message to the value of another latent site, or of a plate's indices; ``None`` to draw it.
         """
         traces: Traces = {}
@@ -164,6 +187,8 @@ class Comparison:
             wrapped: Callable[..., Any] = fn if choose is not None else handlers.seed(fn, rng_seed=rng_seed)
             if "guide" in traces:
                 wrapped = handlers.replay(wrapped, trace=traces["guide"])
+            if only is not None:
+                wrapped = handlers.infer_config(wrapped, lambda site: {} if site["name"] == only else {"enumerate": None})
             if enumerate:
                 wrapped = handlers.enum(wrapped, first_available_dim=first)
             wrapped = steady(wrapped)
@@ -213,7 +238,7 @@ class Comparison:
 
     def explained(self, enumerated: Traces, single: Traces, assignment: Assignment, fault: Fault) -> str:
         node = enumerated[fault.role].nodes[fault.site]
-        shape = tuple(ops.shape(node["log_prob"]))
+        shape = tuple(host_density(node).shape)
         owner, loses = self._suspect(enumerated, single, assignment, fault)
         if fault.misfit is not None and fault.misfit.owner is not None:
             dim, owner, loses = fault.misfit.dim, fault.misfit.owner, False
@@ -391,9 +416,15 @@ def host_density(node: Message) -> Any:
     """Return the log density of a node as a host array."""
     if "host" not in node:
         with validation_scope(False):
-            density.compute(node["name"], node)
-        node["host"] = ops.to_numpy(node["log_prob"])
+            known = {key: node[key] for key in _OF_DENSITY}
+            owners = {"_dim_to_id": node["infer"].get("_dim_to_id")}
+            node["host"] = host.evaluate(_density, {**known, "infer": owners}, stays=True)
     return node["host"]
+
+
+def _density(node: Message) -> Any:
+    density.compute(node["name"], node)
+    return ops.to_numpy(node["log_prob"])
 
 
 def first_fault(enumerated: Traces, single: Traces, assignment: Assignment) -> Fault | None:

@@ -9,6 +9,7 @@ from typing import Any
 from ppl import handlers, ops
 from ppl.errors import InferenceError
 from ppl.infer.enum.runs import beside
+from ppl.infer.proposal import trace_proposed
 from ppl.ops import random
 from ppl.typing import Message, Model
 
@@ -42,7 +43,7 @@ def run_pairs(
     while not partial.empty():
         guide_trace = next_guide(*args, **kwargs)
         replayed = handlers.replay(handlers.replay(model, trace=minibatches), trace=guide_trace)
-        model_trace = handlers.trace(beside(replayed, first_available_dim, guide_trace)).get_trace(*args, **kwargs)
+        model_trace = trace_proposed(beside(replayed, first_available_dim, guide_trace), guide_trace, args, kwargs)
         for trace in (guide_trace, model_trace):
             for name, node in trace.nodes.items():
                 if node["type"] == "subsample" and name not in minibatches:

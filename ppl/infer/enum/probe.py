@@ -7,11 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 from ppl import ops, tree
-from ppl.errors import EnumerationError
+from ppl.errors import EnumerationError, PplWarning
 from ppl.infer.enum.assignment import assignments
 from ppl.infer.enum.comparison import Comparison, Traces, first_fault, host_density, scored, variables_of
 from ppl.infer.enum.numbers import noise, on_host, placed
-from ppl.ops import autodiff
+from ppl.infer.enum.source import failing_line
+from ppl.ops import autodiff, host
 from ppl.params import get_param_store
 from ppl.transforms import transform_to
 from ppl.typing import Message
@@ -37,10 +38,13 @@ def probe(
     :raises EnumerationError: naming the first site that differs, the enumerated site whose dimension it lost or misread, and
         how to index; or where the model cannot run with all values at once although it runs with single ones.
 
+    A :class:`~ppl.errors.PplWarning` says so if the model runs with all values at once but never with single ones, since nothing
+    can be compared then.
+
     A table ``P[x][1]``, where ``x`` holds all its values at once, is read at ``x = 1`` for good and for all: no shape tells.
     So the model is run enumerated and three times with single values; parameters and floating arguments are moved a little,
     lest equal numbers hide what was read. The caller asks once, where validation is enabled, and remembers it; no parameter,
-    random state or warning stays behind. Inside compiled code nothing is asked.
+    random state or warning of the model stays behind. Inside compiled code nothing is asked.
 
     >>> import ppl
     >>> from ppl import distributions as dist, ops
@@ -57,7 +61,7 @@ def probe(
     """
     if autodiff.is_tracing():
         return
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), host.preferred():
         warnings.simplefilter("ignore")
         arguments = (args, kwargs or {})
         try:
@@ -65,23 +69,38 @@ def probe(
         except Exception:
             # Containers that cannot be made anew stay as they are.
             places, names = arguments
-        _check(Comparison(model, guide, arguments, first_available_dim, (_moved_parameter, (tuple(places), names))))
+        failure = _check(Comparison(model, guide, arguments, first_available_dim, (_moved_parameter, (tuple(places), names))))
+    if failure is not None:
+        warnings.warn(_unknown(failure), PplWarning, stacklevel=2)
 
 
-def _check(comparison: Comparison) -> None:
+def _check(comparison: Comparison) -> Exception | None:
+    """Raise at a site that differs; return why no run with single values came to its end, ``None`` if one did."""
     enumerated = _enumerated(comparison)
     variables = variables_of(enumerated)
-    if not variables:
-        return
-    for assignment in assignments(variables, RUNS, comparison.first_available_dim):
+    failures: list[Exception] = []
+    for assignment in assignments(variables, RUNS, comparison.first_available_dim) if variables else ():
         try:
             single = comparison.single(enumerated, assignment)
             fault = first_fault(enumerated, single, assignment)
-        except Exception:
+        except Exception as error:
             # A model that is written for all values at once alone cannot be judged.
+            failures.append(error)
             continue
         if fault is not None and comparison.is_repeatable(enumerated, fault):
             raise EnumerationError(comparison.explained(enumerated, single, assignment, fault))
+    return failures[0] if len(failures) == RUNS else None
+
+
+def _unknown(failure: Exception) -> str:
+    """Return a sentence on a model that only runs with all values at once."""
+    return (
+        "the model runs with all values of its discrete sites at once but not with single ones, so that it is not known whether "
+        f"both mean the same: all {RUNS} runs with single values failed, first {failing_line(failure) or 'with '}"
+        f"{type(failure).__name__}: {failure}; expected a model that runs either way; try to count axes from the right, "
+        "x[..., 0], and Vindex(table)[x, ...] of ppl.ops.indexing, then ppl.check_enumeration(model), which tries every joint "
+        "value"
+    )
 
 
 def _enumerated(comparison: Comparison) -> Traces:
@@ -102,24 +121,25 @@ def _moved_parameter(message: Message) -> Any:
     if name not in store or not ops.is_floating(value):
         return value
     free = store.get_unconstrained(name)
-    host = on_host(free)
-    if host is None:
+    numbers = on_host(free)
+    if numbers is None:
         return value
-    moved = transform_to(message["kwargs"].get("constraint"))(placed(host + SHIFT * noise(host.shape, name), free))
+    transform = transform_to(message["kwargs"].get("constraint"))
+    moved = host.evaluate(transform, placed(numbers + SHIFT * noise(numbers.shape, name), free))
     finite = on_host(moved)
     return moved if finite is not None and bool((finite - finite == 0.0).all()) else value
 
 
 def _moved(value: Any) -> Any:
     """Return a floating array with numbers near those of ``value``: what is positive, or a probability, stays so."""
-    host = on_host(value) if ops.is_array(value) and ops.is_floating(value) else None
-    if host is None:
+    numbers = on_host(value) if ops.is_array(value) and ops.is_floating(value) else None
+    if numbers is None:
         return value
-    shift = noise(host.shape, "argument")
-    if ((host >= 0.0) & (host <= 1.0)).all():
-        moved = host + PART * (0.5 + 0.5 * shift - host)
-    elif (host >= 0.0).all():
-        moved = host * (1.0 + PART * shift) + 0.2 * PART * (1.0 + shift)
+    shift = noise(numbers.shape, "argument")
+    if ((numbers >= 0.0) & (numbers <= 1.0)).all():
+        moved = numbers + PART * (0.5 + 0.5 * shift - numbers)
+    elif (numbers >= 0.0).all():
+        moved = numbers * (1.0 + PART * shift) + 0.2 * PART * (1.0 + shift)
     else:
-        moved = host * (1.0 + PART * shift) + 0.2 * PART * shift
+        moved = numbers * (1.0 + PART * shift) + 0.2 * PART * shift
     return placed(moved, value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from math import prod
 from typing import Any, NamedTuple
@@ -405,15 +405,37 @@ def support_of(site: Message) -> Any:
     return ops.reshape(values, (shape[0], *event))
 
 
-def value_at(site: Message, index: Packed, density: Enumerated) -> Any:
-    """Return the values of an enumerated site of a trace at the indices, in the dimensions of its plates.
+def indices_of(trace: Any, drawn: Mapping[str, tuple[Any, str]], density: Enumerated) -> dict[str, Any]:
+    """Return drawn indices of the variables by site, with an axis for each dimension of the site's plates.
 
-    :param index: integers over plates.
+    :param drawn: for each variable integers, and symbols of the plates along which they differ.
     """
-    places = {density.symbols.of_plate(frame.name): frame.dim for frame in site["cond_indep_stack"] if frame.dim is not None}
-    values, positions = support_of(site), unpack(index, places)
-    flat = ops.take(values, ops.reshape(positions, (-1,)), axis=0)
-    return ops.reshape(flat, (*tuple(positions.shape), *tuple(values.shape)[1:]))
+    found: dict[str, Any] = {}
+    for symbol, name in density.variables.items():
+        frames = [frame for frame in trace.nodes[name]["cond_indep_stack"] if frame.dim is not None]
+        index = unpack(Packed(*drawn[symbol]), {density.symbols.of_plate(frame.name): frame.dim for frame in frames})
+        sizes = {0: 1} | {-frame.dim: frame.size or 1 for frame in frames}
+        plates = tuple(sizes.get(dim, 1) for dim in range(max(sizes), 0, -1))
+        found[name] = ops.broadcast_to(index, ops.broadcast_shapes(tuple(ops.shape(index)), plates))
+    return found
+
+
+def value_at(site: Message, indices: Mapping[str, Any]) -> Any:
+    """Return the value of an enumerated site of a trace at the indices of the sites that it depends on, itself among them.
+
+    :param indices: as :func:`indices_of` returns them.
+    """
+    value, owners = site["value"], site["infer"]["_dim_to_id"]
+    batch = tuple(ops.shape(value))[: ops.ndim(value) - len(site["fn"].event_shape)]
+    places: list[Any] = []
+    for dim, size in zip(range(-len(batch), 0), batch, strict=True):
+        if size == 1:
+            places.append(0)
+        elif dim in owners:
+            places.append(indices[owners[dim]])
+        else:
+            places.append(ops.reshape(ops.arange(size), (size, *(1,) * (-dim - 1))))
+    return value[tuple(places)]
 
 
 def _outside(density: Enumerated, name: str, symbol: str, plates: Iterable[str]) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Collection
 from types import CodeType
 from typing import NamedTuple
 
+from ppl import registry
 from ppl.handlers.trace_struct import Trace, line_of
 
 _LIBRARIES = tuple({os.path.join(os.path.dirname(module.__file__ or ""), "") for module in (sys.modules["ppl"], os)})
@@ -75,7 +76,9 @@ def _general(owners: Collection[str], loses: bool) -> str:
 
 def failing_line(error: BaseException) -> str:
     """Return the line of the user's code in which an error arose and that it raised, or nothing if it is not known."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_LIBRARIES)]
+    backend = getattr(registry.active().ops, "__file__", None)
+    libraries = _LIBRARIES if backend is None else (*_LIBRARIES, os.path.join(os.path.dirname(backend), ""))
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(libraries)]
     frames = [frame for frame in frames if "site-packages" not in frame.filename and not frame.filename.startswith("<")]
     if not frames or not frames[-1].line:
         return ""

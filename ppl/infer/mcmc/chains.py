@@ -184,14 +184,15 @@ class Sampler:
 
     def _start(self, generator: Any, data: list[Any]) -> ChainState:
         strategy = self.kernel.init_strategy
-        host = starts.propose(strategy, self.potential, self.num_chains, generator, data)
+        with self.potential.explaining():
+            host = starts.propose(strategy, self.potential, self.num_chains, generator, data)
         self._build(data, ops.array(host))
         chains = starts.Search(strategy, self.potential, self._evaluate, host, generator, data).run()
         self.potential.check_data(ops.array(host[0]), data)
         return chains
 
     def _build(self, data: list[Any], example: Any = None) -> None:
-        with self._building:
+        with self._building, self.potential.explaining():
             if self._built:
                 return
             potential, infer = self.potential, self.backend.infer

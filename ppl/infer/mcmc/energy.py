@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from ppl import ops, registry
@@ -65,6 +66,10 @@ class EnergyPotential:
     def initial(self, key: Any, strategy: Callable[..., Any], data: Sequence[Any]) -> Any:
         """Return the vector of the initial values, whatever the strategy."""
         return self._start
+
+    def explaining(self) -> AbstractContextManager[None]:
+        """Add nothing to what a block raises."""
+        return nullcontext()
 
     def check_data(self, vector: Any, data: Sequence[Any]) -> None:
         """Accept the data: there are none."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from os import PathLike
 from typing import Any
 
@@ -28,7 +29,7 @@ from ppl.infer.svi.known import KnownParams
 from ppl.infer.svi.programs import Carried, Gradient, Loop
 from ppl.infer.svi.results import SVIRunResult, SVIState
 from ppl.infer.svi.stopping import EarlyStopping, Watch, as_rule
-from ppl.ops import autodiff, random
+from ppl.ops import autodiff, host, random
 from ppl.optim import PyroOptim
 from ppl.params import get_param_store
 from ppl.typing import Model
@@ -329,7 +330,8 @@ class SVI:
         if self._style == "leaves":
             # Copies, because a later step moves them in place.
             leaves = {name: leaf + 0.0 for name, leaf in leaves.items()}
-        values = constrain(leaves, self._known.constraints())
+        with host.preferred():
+            values = constrain(leaves, self._known.constraints())
         params = {name: ops.array(value) for name, value in values.items()}
         state = SVIState(leaves, self.optim.state, key)
         reasons = {"interrupted": interrupted, "converged": watch.converged, "batches": feed.ended}
@@ -354,7 +356,8 @@ class SVI:
         try:
             for arguments, count in feed.chunks(watch.room):
                 if state is None:
-                    self._known.know(*arguments.rebuild(arguments.arrays), key_first)
+                    ahead = partial(self._compile_ahead, arguments, key)
+                    self._known.know(*arguments.rebuild(arguments.arrays), key_first, ahead)
                     state = self._carry(key)
                 loop, state, (losses, culprits) = self._advance(arguments, state, count, key_first)
                 bad = [] if self.stable_update else [row for row in range(count) if culprits[row] > -2]
@@ -386,20 +389,36 @@ class SVI:
         :raises InferenceError: if a param appears that the first run of model and guide with these arguments does not have.
         """
         for _ in range(MAX_NEW_PARAMS):
-            constraints = self._known.constraints()
-            key = self._structure(arguments, constraints)
-            if key not in self._loops:
-                pure_step = self._pure_step_with(constraints)
-                # Steps of many small operations run no slower by it.
-                quick = getattr(self.loss, "repetitive", False)
-                self._loops[key] = Loop(self.backend.infer.loop, pure_step, arguments, self.stable_update, quick)
+            loop = self._loop(arguments)
             try:
-                return self._loops[key], *self._loops[key].run(state, count, *arguments.arrays)
+                return loop, *loop.run(state, count, *arguments.arrays)
             except UnknownParam as unknown:
                 self._put_down(state)
                 self._known.discover(*arguments.rebuild(arguments.arrays), key_first, expected=unknown)
                 state = self._carry(state.fit.key)._replace(num_refused=state.num_refused)
         raise InferenceError(f"a single step met more than {MAX_NEW_PARAMS} new params; expected a bounded number")
+
+    def _loop(self, arguments: ModelArguments) -> Loop:
+        """Return the compiled loop for arguments of this structure and the params known so far."""
+        constraints = self._known.constraints()
+        key = self._structure(arguments, constraints)
+        if key not in self._loops:
+            pure_step = self._pure_step_with(constraints)
+            # Steps of many small operations run no slower by it.
+            quick = getattr(self.loss, "repetitive", False)
+            self._loops[key] = Loop(self.backend.infer.loop, pure_step, arguments, self.stable_update, quick)
+        return self._loops[key]
+
+    def _compile_ahead(self, arguments: ModelArguments, key: Any) -> None:
+        """Begin to compile the loop beside what comes before the first step, where the backend can."""
+        if not self.backend.infer.COMPILES_AHEAD:
+            return
+
+        def start() -> tuple[Carried, Any]:
+            params = self._known.leaves()
+            return Carried(SVIState(params, self.optim.init(params), key), ops.zeros((), "int64")), tuple(arguments.arrays)
+
+        self._loop(arguments).run.prepare(start)
 
     def _put_down(self, state: Carried) -> None:
         """Make what the loop carried the params and the optimizer's state."""

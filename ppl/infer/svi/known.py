@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ppl import ops
@@ -21,22 +21,36 @@ class KnownParams:
         self.names: dict[str, None] = {}
         self._model, self._guide, self._loss = model, guide, loss
 
-    def know(self, args: tuple[Any, ...], kwargs: dict[str, Any], key: Any = None) -> None:
-        """Run model and guide once unless their params are known and stored."""
+    def know(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], key: Any = None, ahead: Callable[[], None] | None = None
+    ) -> None:
+        """Run model and guide once unless their params are known and stored; see :meth:`discover`."""
         store = get_param_store()
         if not self.names or any(name not in store for name in self.names):
             self.names = {}
-            self.discover(args, kwargs, key)
+            self.discover(args, kwargs, key, ahead=ahead)
 
     def discover(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], key: Any = None, expected: UnknownParam | None = None
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        key: Any = None,
+        expected: UnknownParam | None = None,
+        ahead: Callable[[], None] | None = None,
     ) -> None:
         """Run model and guide once, so that each of their params is stored.
 
         :param expected: raised if its param does not appear.
+        :param ahead: called once the params are known, before the loss looks at model and guide.
         :raises InferenceError: if there is no param.
         """
-        found = discover(self._model, self._guide, args, kwargs, key, self._loss)
+
+        def meet(found: list[str]) -> None:
+            self.names = {**self.names, **dict.fromkeys(found)}
+            if ahead is not None and self.names:
+                ahead()
+
+        found = discover(self._model, self._guide, args, kwargs, key, self._loss, meet)
         self.names = {**self.names, **dict.fromkeys(found)}
         require_params(self.names)
         if expected is not None and expected.name not in self.names:

@@ -100,10 +100,17 @@ def sample(
     return {name: Factor(*index) for name, index in backward.draw(tape, temperature, key).items()}
 
 
-def marginals(factors: Iterable[tuple[Any, str]], variables: Collection[str], plates: Collection[str] = ()) -> dict[str, Factor]:
+def marginals(
+    factors: Iterable[tuple[Any, str]],
+    variables: Collection[str],
+    plates: Collection[str] = (),
+    plate_scales: Mapping[str, Any] | None = None,
+) -> dict[str, Factor]:
     """Return the log probabilities of each of the ``variables`` that occur in the factors, over its plates and its own axis.
 
     :param factors: pairs of an array of logarithms and its symbols.
+    :param plate_scales: as for :func:`eliminate`: each slice of a subsampled plate counts for so many independent ones like it,
+        of which a variable inside of the plate has its marginal in one.
     :raises ExponentialContraction: as :func:`eliminate`.
 
     The variable's own axis is the last. Where the evidence is impossible all are ``-inf``.
@@ -115,7 +122,7 @@ def marginals(factors: Iterable[tuple[Any, str]], variables: Collection[str], pl
     >>> marginal.dims, [round(float(p), 3) for p in ops.exp(marginal.array)]
     ('b', [0.4, 0.6])
     """
-    tape = _forward(factors, variables, plates, LOG_SUM_PRODUCT, {})
+    tape = _forward(factors, variables, plates, LOG_SUM_PRODUCT, plate_scales or {})
     beliefs = backward.Around(tape, normalized=True).beliefs
     return {name: Factor(backward.normalize(belief), dims + name) for name, (belief, dims) in beliefs.items()}
 

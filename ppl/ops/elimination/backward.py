@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ppl.ops import elementwise, random, reduce, shaping, special
-from ppl.ops.elimination.forward import Tape, collect, expand, gather, multiply
+from ppl.ops.elimination.forward import Tape, collect, expand, exponents, gather, multiply
 from ppl.ops.elimination.plan import Eliminate, Load, Place, Role
 
 
@@ -184,9 +185,23 @@ class Around:
         shape = shaping.shape(moved)
         flat = shaping.reshape(moved, (-1, *shape[len(axes) :]))
         rest = shaping.reshape(semiring.others(flat, 0), shape)
+        rest = self._with_copies(rest, moved, math.prod(exponents(tape, step)))
         back = sorted(range(len(order) + len(axes)), key=[*axes, *order].__getitem__)
         rest = shaping.permute_dims(rest, tuple(back))
         self._keep(step.role.places, self._times(around, Indexed(rest, factors.context)))
+
+    def _with_copies(self, others: Any, own: Any, count: Any) -> Any:
+        """Return what is around one slice of a plate each of whose slices stands for ``count`` independent ones like it.
+
+        :param others: the product of the other slices.
+        :param own: the slice itself.
+        """
+        semiring = self.tape.semiring
+        if isinstance(count, (int, float)) and count == 1:
+            return others
+        # What is impossible stays so, also under a negative power.
+        copies = elementwise.where(own == semiring.zero, semiring.zero, semiring.power(own, count - 1))
+        return semiring.times(semiring.power(others, count), copies)
 
 
 def normalize(logits: Any) -> Any:

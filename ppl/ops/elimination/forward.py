@@ -15,10 +15,14 @@ from ppl.ops.semiring import Semiring
 
 @dataclass
 class Tape:
-    """The blocks of a run, and for each elimination its table before the sum."""
+    """The blocks of a run, and for each elimination its table before the sum.
+
+    :param scales: the power to which the product over a plate is raised.
+    """
 
     plan: Plan
     semiring: Semiring
+    scales: Mapping[str, Any] = field(default_factory=dict)
     blocks: dict[int, Any] = field(default_factory=dict)
     tables: dict[int, Any] = field(default_factory=dict)
 
@@ -36,9 +40,9 @@ def run(
     :param scales: the power to which the product over a plate is raised.
     :param cache: results of instructions by what went into them, looked up and added to.
     """
-    tape = Tape(plan, semiring)
+    tape = Tape(plan, semiring, scales)
     for instruction in plan.instructions:
-        compute = functools.partial(_carry_out, tape, instruction, arrays, scales, keep_tables)
+        compute = functools.partial(_carry_out, tape, instruction, arrays, keep_tables)
         if cache is None:
             tape.blocks[instruction.block] = compute()
             continue
@@ -66,12 +70,12 @@ def _ingredients(tape: Tape, instruction: Any, arrays: Sequence[Any]) -> tuple[A
     return (what, parts), [tape.blocks[place.block] for role in roles for place in role.places]
 
 
-def _carry_out(tape: Tape, instruction: Any, arrays: Sequence[Any], scales: Mapping[str, Any], keep_tables: bool) -> Any:
+def _carry_out(tape: Tape, instruction: Any, arrays: Sequence[Any], keep_tables: bool) -> Any:
     semiring = tape.semiring
     if isinstance(instruction, Load):
         return _load(instruction, arrays)
     if isinstance(instruction, Multiply):
-        return _product(tape, instruction, scales)
+        return _product(tape, instruction)
     table = multiply([expand(tape, role, instruction) for role in instruction.roles], semiring)
     if keep_tables:
         tape.tables[instruction.block] = table
@@ -132,14 +136,18 @@ def expand(tape: Tape, role: Role, instruction: Eliminate) -> Any:
     )
 
 
-def _product(tape: Tape, instruction: Multiply, scales: Mapping[str, Any]) -> Any:
+def _product(tape: Tape, instruction: Multiply) -> Any:
     context = instruction.role.context
     factors = gather(tape.blocks.__getitem__, instruction.role.places)
     result = tape.semiring.product(factors, tuple(1 + context.index(plate) for plate in instruction.plates))
-    for plate in instruction.plates:
-        if plate in scales:
-            result = tape.semiring.power(result, scales[plate])
+    for exponent in exponents(tape, instruction):
+        result = tape.semiring.power(result, exponent)
     return result
+
+
+def exponents(tape: Tape, instruction: Multiply) -> list[Any]:
+    """Return the powers to which a product over plates is raised."""
+    return [tape.scales[plate] for plate in instruction.plates if plate in tape.scales]
 
 
 def gather(block_of: Callable[[int], Any], places: Sequence[Place]) -> Any:
