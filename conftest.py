@@ -77,7 +77,8 @@ def expect_gaps(items):
             name = item.callspec.params["backend"]
             reason = registry.load(name).gaps.get(marker.args[0]) if name in LIBRARIES else None
             if reason:
-                item.add_marker(pytest.mark.xfail(reason=reason, raises=NotImplementedError, strict=True))
+                # Reports travel between processes as plain strings.
+                item.add_marker(pytest.mark.xfail(reason=str(reason), raises=NotImplementedError, strict=True))
 
 
 def pytest_collection_modifyitems(config, items):
