@@ -11,6 +11,9 @@ NIGHTLY_ON_JAX = {"test_copies_and_pickles_are_the_same_distribution"}
 # Each of these runs models with one value after another, or with many of them, an operation at a time.
 NIGHTLY_ON_JAX |= {
     "test_assignments_of_each_row_are_summed_out",
+    "test_each_step_of_each_series",
+    "test_sites_before_and_after_a_loop",
+    "test_negative_control_a_wrong_sum_over_steps_is_seen",
     "test_draws_of_another_site_tell_of_the_discrete_one_first",
     "test_max_plate_nesting_is_too_small",
     "test_minibatch_counts_for_its_plate",

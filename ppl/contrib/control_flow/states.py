@@ -8,8 +8,11 @@ from typing import Any
 from ppl import ops
 from ppl.contrib.control_flow.factors import Steps, Term, Variable, pick, trimmed
 from ppl.distributions.distribution import Distribution
+from ppl.errors import EnumerationError
+from ppl.infer.enum.assignment import Series
 from ppl.ops import chain, random
 from ppl.ops.semiring import LOG_SUM_PRODUCT, MAX_PRODUCT
+from ppl.typing import Shape
 
 
 class Summed(Distribution):
@@ -76,6 +79,71 @@ class States:
         """Return the log density of the most probable way to each last state, in the place of the sum over all of them."""
         reduced = [self.steps.reduce(terms, MAX_PRODUCT) for terms in self.terms]
         return trimmed(self.steps.last_state(reduced, MAX_PRODUCT))
+
+    # -- the posterior of each step --
+
+    def series(self) -> dict[str, Series]:
+        """Return what the enumerated sites are.
+
+        :raises EnumerationError: if a plate inside of the step is subsampled.
+        """
+        length = sum(ops.shape(part[0].array)[0] for part in self.terms)
+        found = {}
+        for variable in (*self.steps.carried, *self.steps.local):
+            site = self.sites[variable.name]
+            support = site.message["fn"].enumerate_support(expand=False)
+            events = tuple(ops.shape(support))[ops.ndim(support) - len(site.message["fn"].event_shape) :]
+            support = ops.reshape(support, (variable.size, *events))
+            found[variable.name] = Series(variable.size, support, self._plates(site), length, self.reverse)
+        return found
+
+    def _plates(self, site: Any) -> dict[int, int]:
+        for dim, frame in self.steps.frames.items():
+            if frame.full_size not in (None, frame.size):
+                raise EnumerationError(
+                    f"plate {frame.name!r} (dim={dim}) inside of the step of scan has {frame.size} of {frame.full_size} "
+                    "elements, which count for all in the sum over enumerated sites; expected all of them; try it without "
+                    "subsample_size"
+                )
+        return {frame.dim: frame.size for frame in site.message["cond_indep_stack"] if frame.vectorized}
+
+    def slots(self) -> dict[str, list[Shape]]:
+        """Return the shapes of the log densities of each enumerated site: of the first steps, one each, and of all later ones."""
+        found = {}
+        for name, series in self.series().items():
+            shape = [1] * self.steps.rank
+            for dim, size in {**series.plates, self._dim(name): series.size}.items():
+                shape[dim] = size
+            found[name] = [(int(ops.shape(part[0].array)[0]), *shape) for part in self.terms]
+        return found
+
+    def _dim(self, name: str) -> int:
+        return next(variable.dim for variable in (*self.steps.carried, *self.steps.local) if variable.name == name)
+
+    def weights(self, extra: Mapping[str, list[Any]]) -> Any:
+        """Return the log weight of each last state.
+
+        :param extra: what is added to the log densities of enumerated sites, of the shapes of :meth:`slots`.
+        """
+        steps = self.steps
+        terms = [
+            [t._replace(array=steps.aligned(t.array) + extra[t.name][place]) if t.name in extra else t for t in part]
+            for place, part in enumerate(self.terms)
+        ]
+        weights = trimmed(steps.last_state([steps.reduce(part) for part in terms]))
+        if steps.carried:
+            return weights
+        # Each value of the site that stands for the loop has an equal part of it.
+        size = self.series()[next(iter(self.sites))].size
+        return weights - ops.log(ops.array(float(size)))
+
+    def in_front(self, name: str, table: Any) -> list[Any]:
+        """Return a row for each step of a host array of the shape of :meth:`slots`: the plates, then the values."""
+        series = self.series()[name]
+        axis = self.steps.rank + 1 + self._dim(name)
+        shape = tuple(series.plates[dim] for dim in sorted(series.plates))
+        others = [place for place in range(table.ndim) if place != axis]
+        return list(table.transpose(*others, axis).reshape(table.shape[0], *shape, series.size))
 
     def draw(self, indices: Mapping[str, Any], temperature: int = 1, key: Any = None) -> dict[str, Any]:
         """Return values of the enumerated sites in all steps by name: a joint draw from their posterior, or its mode.

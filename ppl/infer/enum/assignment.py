@@ -41,6 +41,27 @@ class Variable(NamedTuple):
     plates: dict[int, int]
 
 
+class Series(NamedTuple):
+    """An enumerated site of all steps of a loop.
+
+    :param size: how many values, ``support`` with them along its leading axis.
+    :param plates: the sizes of the plates around it by their dimension.
+    :param length: how many steps.
+    :param reverse: whether the last step comes first.
+    """
+
+    size: int
+    support: Any
+    plates: dict[int, int]
+    length: int
+    reverse: bool
+
+    @property
+    def shape(self) -> Shape:
+        """Its steps, then the sizes of its plates."""
+        return (self.length, *(self.plates[dim] for dim in sorted(self.plates)))
+
+
 def variable_of(node: Message) -> Variable | None:
     """Return the variable of a node of an enumerated run, ``None`` if the site has a single value."""
     dim = node.get("infer", {}).get("_enumerate_dim")
@@ -64,12 +85,18 @@ class Assignment:
     :param variables: the enumerated sites by name.
     :param patterns: for each of them the indices of its values, repeated along the elements of its plates.
     :param first_available_dim: the rightmost dimension that no plate uses.
+    :param series: the enumerated sites of loops by name, whose patterns name a value for each element of each step.
     """
 
     def __init__(
-        self, variables: Mapping[str, Variable], patterns: Mapping[str, tuple[int, ...]], first_available_dim: int
+        self,
+        variables: Mapping[str, Variable],
+        patterns: Mapping[str, tuple[int, ...]],
+        first_available_dim: int,
+        series: Mapping[str, Series] | None = None,
     ) -> None:
         self.variables = variables
+        self.series = series or {}
         self.first_available_dim = first_available_dim
         self.patterns = dict(patterns)
         self._indices: dict[str, Any] = {}
@@ -78,12 +105,27 @@ class Assignment:
         """Return the assignment that has the next value of one site."""
         count = self.variables[name].size
         pattern = tuple((index + 1) % count for index in self.patterns[name])
-        return Assignment(self.variables, {**self.patterns, name: pattern}, self.first_available_dim)
+        return Assignment(self.variables, {**self.patterns, name: pattern}, self.first_available_dim, self.series)
+
+    def steps(self, name: str) -> Any:
+        """Return the values of a site of a loop, time as leading axis; ``None`` for another site."""
+        if name not in self.series:
+            return None
+        series = self.series[name]
+        shape = [1] * -min(series.plates, default=0)
+        for dim, size in series.plates.items():
+            shape[dim] = size
+        values = ops.take(series.support, ops.array(list(self.patterns[name])), axis=0)
+        return ops.reshape(values, (series.length, *shape, *tuple(ops.shape(values))[1:]))
 
     def index(self, name: str) -> Any:
         """Return the indices of a site's values: an int, or host ints with an axis for each dimension of its plates."""
         if name not in self._indices:
             pattern, plates = self.patterns[name], self.variables[name].plates
+            if name in self.series:
+                # What comes after a loop sees its last step alone.
+                count = len(pattern) // self.series[name].length
+                pattern = pattern[:count] if self.series[name].reverse else pattern[-count:]
             shape = [1] * -min(plates, default=0)
             total = 1
             for dim, size in plates.items():

@@ -12,12 +12,14 @@ from ppl import handlers, ops
 from ppl.errors import InferenceError, PplError
 from ppl.handlers.trace_struct import Trace
 from ppl.infer.enum import loops, runs
-from ppl.infer.enum.assignment import Assignment, Variable
+from ppl.infer.enum.assignment import Assignment, Series, Variable
 from ppl.infer.enum.comparison import TOLERANCES, Comparison, Traces, first_fault, host_density, scored, variables_of
 from ppl.infer.enum.config import config_enumerate
 from ppl.ops import elimination
 
 MOST_ASSIGNMENTS = 2**16
+# The shape of the elements of a site, and how many values each has, by name.
+Sizes = Mapping[str, tuple[tuple[int, ...], int]]
 # Rows of a table that are shown of a site in a large plate.
 SHOWN = 6
 
@@ -28,7 +30,8 @@ class EnumerationReport(NamedTuple):
     :param num_assignments: how many runs.
     :param log_evidence: the logarithm of the sum over all joint values, by elimination; NaN if that was refused.
     :param expected_log_evidence: that of the sum over all runs.
-    :param marginals: for each enumerated site its probabilities by elimination, host arrays of shape plates + ``(values,)``.
+    :param marginals: for each enumerated site its probabilities by elimination, host arrays of shape plates + ``(values,)``,
+        steps + plates + ``(values,)`` inside of ``contrib.control_flow.scan``.
     :param expected_marginals: the same over all runs.
     :param fault: a sentence on the first site that has another density in the enumerated run, ``None`` if there is none.
     """
@@ -105,16 +108,20 @@ def check_enumeration(model: Callable[..., Any], *args: Any, **kwargs: Any) -> E
     nesting = runs.plate_nesting(lambda: [handlers.trace(model).get_trace(*args, **kwargs)])
     comparison = Comparison(marked, None, (args, kwargs), -1 - nesting, unscaled=True)
     enumerated = comparison.enumerated()
-    loops.refuse(enumerated["model"], "check_enumeration")
-    variables = variables_of(enumerated)
-    digits = _digits(variables)
+    variables, series = variables_of(enumerated), loops.series_of(enumerated["model"])
+    sizes = {name: (_plate_shape(variable), variable.size) for name, variable in variables.items() if name not in series}
+    sizes |= {name: (steps.shape, steps.size) for name, steps in series.items()}
+    digits = _digits(sizes)
     with warnings.catch_warnings():
         # The first run has told them.
         warnings.simplefilter("ignore")
-        totals, fault = _one_by_one(comparison, enumerated, variables, digits)
-    expected = _sums(variables, digits, totals)
+        joint = _every_assignment(variables, series, digits, comparison.first_available_dim)
+        totals, fault = _one_by_one(comparison, enumerated, joint)
+    expected = _sums(sizes, digits, totals)
     try:
-        log_evidence, marginals = _eliminated(enumerated["model"], variables)
+        log_evidence, marginals = _eliminated(
+            enumerated["model"], {name: variables[name] for name in sizes if name not in series}
+        )
     except PplError:
         if fault is None:
             raise
@@ -124,12 +131,10 @@ def check_enumeration(model: Callable[..., Any], *args: Any, **kwargs: Any) -> E
     return report
 
 
-def _one_by_one(
-    comparison: Comparison, enumerated: Traces, variables: Mapping[str, Variable], digits: list[tuple[str, int]]
-) -> tuple[list[float], str | None]:
+def _one_by_one(comparison: Comparison, enumerated: Traces, joint: Iterator[Assignment]) -> tuple[list[float], str | None]:
     """Return the log density of each run, and a sentence on the first site that differs."""
     totals, fault = [], None
-    for assignment in _every_assignment(variables, digits, comparison.first_available_dim):
+    for assignment in joint:
         single = comparison.single(enumerated, assignment)
         totals.append(math.fsum(float(host_density(node).sum()) for node in scored(single)))
         if fault is None:
@@ -138,40 +143,40 @@ def _one_by_one(
     return totals, fault
 
 
-def _digits(variables: Mapping[str, Variable]) -> list[tuple[str, int]]:
+def _digits(sizes: Sizes) -> list[tuple[str, int]]:
     """Return name and number of values for each element of each site."""
-    if not variables:
+    if not sizes:
         raise InferenceError(
             "check_enumeration found no latent site of finite support in the model; expected at least one; try it without the "
             "observations of one"
         )
-    digits = [(name, variable.size) for name, variable in variables.items() for _ in range(math.prod(variable.plates.values()))]
+    digits = [(name, size) for name, (shape, size) in sizes.items() for _ in range(math.prod(shape))]
     count = math.prod(size for _, size in digits)
     if count > MOST_ASSIGNMENTS:
         raise InferenceError(
             f"check_enumeration would run the model {count} times, once for each joint assignment of "
-            f"{', '.join(map(repr, variables))}; expected at most {MOST_ASSIGNMENTS}; try fewer elements in plates or fewer steps"
+            f"{', '.join(map(repr, sizes))}; expected at most {MOST_ASSIGNMENTS}; try fewer elements in plates or fewer steps"
         )
     return digits
 
 
 def _every_assignment(
-    variables: Mapping[str, Variable], digits: list[tuple[str, int]], first_available_dim: int
+    variables: Mapping[str, Variable], series: Mapping[str, Series], digits: list[tuple[str, int]], first_available_dim: int
 ) -> Iterator[Assignment]:
     for values in itertools.product(*(range(size) for _, size in digits)):
-        patterns: dict[str, tuple[int, ...]] = dict.fromkeys(variables, ())
+        patterns: dict[str, tuple[int, ...]] = dict.fromkeys((name for name, _ in digits), ())
         for (name, _), value in zip(digits, values, strict=True):
             patterns[name] += (value,)
-        yield Assignment(variables, patterns, first_available_dim)
+        yield Assignment(variables, patterns, first_available_dim, series)
 
 
-def _sums(variables: Mapping[str, Variable], digits: list[tuple[str, int]], totals: list[float]) -> tuple[float, dict[str, Any]]:
+def _sums(sizes: Sizes, digits: list[tuple[str, int]], totals: list[float]) -> tuple[float, dict[str, Any]]:
     """Return the log evidence and the marginals of runs in the order of :func:`_every_assignment`."""
     largest = max(totals)
     shift = largest if math.isfinite(largest) else 0.0
     weights = [math.exp(total - shift) for total in totals]
     evidence = math.fsum(weights)
-    tables: dict[str, list[float]] = {name: [] for name in variables}
+    tables: dict[str, list[float]] = {name: [] for name in sizes}
     stride = len(totals)
     for name, size in digits:
         block, stride = stride, stride // size
@@ -182,8 +187,8 @@ def _sums(variables: Mapping[str, Variable], digits: list[tuple[str, int]], tota
             tables[name].append(part / evidence if evidence else math.nan)
     log_evidence = math.log(evidence) + shift if evidence else -math.inf
     return log_evidence, {
-        name: ops.to_numpy(ops.array(table)).reshape((*_plate_shape(variables[name]), variables[name].size))
-        for name, table in tables.items()
+        name: ops.to_numpy(ops.array(table)).reshape((*shape, size))
+        for (name, (shape, size)), table in zip(sizes.items(), tables.values(), strict=True)
     }
 
 
@@ -196,8 +201,11 @@ def _eliminated(trace: Trace, variables: Mapping[str, Variable]) -> tuple[float,
     log_evidence = float(ops.to_numpy(ops.array(runs.log_evidence(density))))
     with runs.by_name(density):
         tables = elimination.marginals(density.factors, set(density.variables), set(density.plates))
-    marginals = {}
+    found = loops.marginals(trace, lambda other: runs.log_evidence(runs.collect(other)._replace(plate_scales={})))
+    marginals: dict[str, Any] = dict(found)
     for symbol, name in density.variables.items():
+        if name not in variables:
+            continue
         array, dims = tables[symbol]
         plates = {density.symbols.of_plate(frame.name): frame.dim for frame in trace.nodes[name]["cond_indep_stack"]}
         order = sorted(dims[:-1], key=plates.__getitem__)

@@ -6,12 +6,14 @@ One node of a trace stands for such a loop: it has the weight of all ways to eac
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from math import prod
 from typing import Any
 
 from ppl import ops
 from ppl.errors import InferenceError
-from ppl.ops import random
+from ppl.infer.enum.assignment import Series
+from ppl.ops import autodiff, random
 
 
 def loops_of(trace: Any) -> dict[str, Any]:
@@ -29,15 +31,59 @@ def at_best(trace: Any) -> Any:
     loops = loops_of(trace)
     if not loops:
         return trace
-    best = trace.copy()
-    for name, states in loops.items():
-        node = dict(best.nodes[name])
-        weights = states.best()
-        shape = ops.broadcast_shapes(tuple(ops.shape(weights)), tuple(node["fn"].batch_shape))
-        node["unscaled_log_prob"] = ops.broadcast_to(weights, shape)
+    return _weighed(trace, {name: states.best() for name, states in loops.items()})
+
+
+def _weighed(trace: Any, weights: Mapping[str, Any]) -> Any:
+    """Return a trace whose loops have other weights, by the name of the node that stands for each."""
+    other = trace.copy()
+    for name, array in weights.items():
+        node = dict(other.nodes[name])
+        shape = ops.broadcast_shapes(tuple(ops.shape(array)), tuple(node["fn"].batch_shape))
+        node["unscaled_log_prob"] = ops.broadcast_to(array, shape)
         node["log_prob"] = node["unscaled_log_prob"] * node["scale"]
-        best.nodes[name] = node
-    return best
+        other.nodes[name] = node
+    return other
+
+
+def series_of(trace: Any) -> dict[str, Series]:
+    """Return the enumerated sites of all loops of a trace by name."""
+    return {name: series for states in loops_of(trace).values() for name, series in states.series().items()}
+
+
+def marginals(trace: Any, log_evidence: Callable[[Any], Any]) -> dict[str, Any]:
+    """Return the probabilities of each value of the sites of all loops: host arrays of shape steps + plates + ``(values,)``.
+
+    :param log_evidence: of a trace like this one, differentiable.
+
+    The derivative of the log evidence by the log density of a value is the posterior probability of the value.
+    """
+    loops = loops_of(trace)
+    if not loops:
+        return {}
+    slots = [(name, site, shape) for name, states in loops.items() for site, shapes in states.slots().items() for shape in shapes]
+
+    def moved(changes: Any) -> Any:
+        extra: dict[str, dict[str, list[Any]]] = {name: {} for name in loops}
+        start = 0
+        for name, site, shape in slots:
+            stop = start + prod(shape)
+            extra[name].setdefault(site, []).append(ops.reshape(changes[start:stop], shape))
+            start = stop
+        return log_evidence(_weighed(trace, {name: states.weights(extra[name]) for name, states in loops.items()}))
+
+    slopes = ops.to_numpy(autodiff.grad(moved)(ops.zeros((sum(prod(shape) for _, _, shape in slots),))))
+    found: dict[str, list[Any]] = {}
+    start = 0
+    for name, site, shape in slots:
+        stop = start + prod(shape)
+        found.setdefault(site, []).extend(loops[name].in_front(site, slopes[start:stop].reshape(shape)))
+        start = stop
+    series = series_of(trace)
+    return {
+        site: ops.to_numpy(ops.stack([ops.array(row) for row in (reversed(rows) if series[site].reverse else rows)], axis=0))
+        for site, rows in found.items()
+    }
 
 
 def drawn(trace: Any, indices: Mapping[str, Any], temperature: int, key: Any) -> dict[str, Any]:
