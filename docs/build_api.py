@@ -26,7 +26,7 @@ GROUPS = {
     "Array functions": ("ppl.ops",),
     "Inference": ("ppl.infer", "ppl.optim"),
     "On top of the library": ("ppl.contrib",),
-    "For authors": ("ppl.testing", "ppl.diagnosis", "ppl.backend", "ppl.registry", "ppl.runtime", "ppl.tree", "ppl.errors"),
+    "For authors": ("ppl.testing", "ppl.backend", "ppl.registry", "ppl.runtime", "ppl.tree", "ppl.errors"),
 }
 FAMILIES = {f"ppl.distributions.{path.stem}" for path in (DOCS / "distributions").glob("*.md")}
 # A module that describes fewer names than this has no page of its own.

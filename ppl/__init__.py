@@ -39,9 +39,9 @@ def __getattr__(name):
     elif name == "check_enumeration":
         from ppl.infer.enum.check import check_enumeration as module
     elif name == "check_model":
-        from ppl.diagnosis import check_model as module
+        from ppl.testing.diagnosis import check_model as module
     elif name == "debug":
-        from ppl.diagnosis import debug as module
+        from ppl.testing.diagnosis import debug as module
     elif name == "render_model":
         from ppl.contrib.render import render_model as module
     else:

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any
 
-from ppl.diagnosis.agreement import check
-from ppl.diagnosis.arguments import subject_of
-from ppl.diagnosis.rerun import examine
-from ppl.diagnosis.runs import from_lists
 from ppl.errors import DiagnosisError, PplError
+from ppl.testing.diagnosis.agreement import check
+from ppl.testing.diagnosis.arguments import subject_of
+from ppl.testing.diagnosis.rerun import examine
+from ppl.testing.diagnosis.runs import from_lists
 
 RIGHT, WRONG, MISUSED = 0, 1, 2
 

@@ -8,9 +8,9 @@ import sound_models as sound
 import ppl
 from ppl import distributions as dist
 from ppl import handlers, ops, registry
-from ppl.diagnosis import check
-from ppl.diagnosis.agreement import installed
 from ppl.errors import DiagnosisError
+from ppl.testing.diagnosis import check
+from ppl.testing.diagnosis.agreement import installed
 
 SOUND = [pytest.param(model, args, id=f"{model.__name__}_{index}") for index, (model, args) in enumerate(sound.MODELS)]
 # It loads torch, whatever the backend.

@@ -28,11 +28,8 @@ ARROWS = {
     "infer": ("primitives", "optim", "nn"),
     "contrib": ("infer", "generic", "poutine"),
     "testing": ("contrib",),
-    "diagnosis": ("testing",),
-    "__main__": ("diagnosis",),
+    "__main__": ("testing",),
 }
-# Their truths come from outside the library.
-WITH_ORACLES = {"testing", "diagnosis"}
 ARRAY_LIBRARIES = {"numpy", "scipy", "autograd", "torch", "jax", "jaxlib", "optax"}
 OWN_LIBRARIES = {
     "numpy": {"numpy", "scipy", "autograd"},
@@ -115,7 +112,7 @@ def check_layers(source, module, is_package=False):
     for name, line, late in imports(source, module, is_package):
         root = name.split(".")[0]
         where = f"{module}:{line}"
-        if root in ARRAY_LIBRARIES and layer not in WITH_ORACLES:
+        if root in ARRAY_LIBRARIES and layer != "testing":
             faults.append(f"{where}: imports the array library {root}")
         elif root.startswith("ppl_"):
             faults.append(f"{where}: imports the backend package {root}")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy
 
 from ppl import distributions, ops
-from ppl.diagnosis.runs import Site, host
+from ppl.testing.diagnosis.runs import Site, host
 from ppl.transforms import biject_to
 
 POINTS = 4001

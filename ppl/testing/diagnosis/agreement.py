@@ -12,14 +12,14 @@ import numpy
 
 from ppl import ops, registry
 from ppl.backend import Backend
-from ppl.diagnosis import comparison, gradients, jacobians, mass, oracles, plates, precision
-from ppl.diagnosis.arguments import subject_of
-from ppl.diagnosis.places import libraries_of
-from ppl.diagnosis.points import filled, point_of
-from ppl.diagnosis.report import CheckReport, Fault
-from ppl.diagnosis.runs import SEED, Failure, Point, Run, Site, Subject, as_array, host, log_densities, run, setting
 from ppl.errors import BackendError, GapError
 from ppl.runtime import is_distribution
+from ppl.testing.diagnosis import comparison, gradients, jacobians, mass, oracles, plates, precision
+from ppl.testing.diagnosis.arguments import subject_of
+from ppl.testing.diagnosis.places import libraries_of
+from ppl.testing.diagnosis.points import filled, point_of
+from ppl.testing.diagnosis.report import CheckReport, Fault
+from ppl.testing.diagnosis.runs import SEED, Failure, Point, Run, Site, Subject, as_array, host, log_densities, run, setting
 from ppl.testing.strict import StrictBackend
 
 DRAWS = 3
@@ -45,7 +45,7 @@ def check_model(model: Callable[..., Any], *args: Any, **kwargs: Any) -> CheckRe
     (with finite differences), log-determinants of transforms, the independence and the scale of entries of plates, and float32
     with float64. A message says who is right as far as an outside source or a majority can tell.
 
-    :func:`ppl.diagnosis.check` does the same on backends of one's choice, and prints nothing.
+    :func:`ppl.testing.diagnosis.check` does the same on backends of one's choice, and prints nothing.
     """
     report = check(model, args, kwargs)
     print(report)
@@ -65,7 +65,7 @@ def check(
 
     >>> import ppl
     >>> from ppl import distributions as dist
-    >>> from ppl.diagnosis import check
+    >>> from ppl.testing.diagnosis import check
     >>> def model(y):
     ...     loc = ppl.sample("loc", dist.Normal(0.0, 1.0))
     ...     ppl.sample("y", dist.Normal(loc, 1.0).expand([3]), obs=y)

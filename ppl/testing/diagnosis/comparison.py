@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy
 
-from ppl.diagnosis.report import Fault
-from ppl.diagnosis.runs import Run, Site
+from ppl.testing.diagnosis.report import Fault
+from ppl.testing.diagnosis.runs import Run, Site
 
 # Two libraries' special functions agree to this; sums cancel at most as much as their terms are large.
 RTOL, ATOL = 1e-6, 1e-8

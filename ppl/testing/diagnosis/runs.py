@@ -12,13 +12,13 @@ import numpy
 
 from ppl import constraints, distributions, handlers, ops, registry, tree
 from ppl.backend import Backend
-from ppl.diagnosis.places import Place, place_of
 from ppl.errors import DiagnosisError
 from ppl.handlers import density
 from ppl.handlers.messenger import Handler
 from ppl.params import get_param_store
 from ppl.primitives.validation import validation_enabled
 from ppl.runtime import is_distribution
+from ppl.testing.diagnosis.places import Place, place_of
 from ppl.transforms import biject_to, transform_to
 from ppl.typing import Message
 

@@ -9,8 +9,8 @@ import numpy
 
 from ppl import tree
 from ppl.backend import Backend
-from ppl.diagnosis.report import Fault
-from ppl.diagnosis.runs import Point, Run, Subject, host, is_array, run, setting
+from ppl.testing.diagnosis.report import Fault
+from ppl.testing.diagnosis.runs import Point, Run, Subject, host, is_array, run, setting
 
 EPSILON = float(numpy.finfo(numpy.float32).eps)
 # How many roundings of the result, and how many times the effect of rounding the inputs, are still no fault.

@@ -7,7 +7,7 @@ from typing import Any
 import numpy
 
 from ppl import ops
-from ppl.diagnosis.runs import Point, Run, Site, constraint_of, host
+from ppl.testing.diagnosis.runs import Point, Run, Site, constraint_of, host
 from ppl.transforms import biject_to, transform_to
 
 

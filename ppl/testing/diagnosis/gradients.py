@@ -8,11 +8,11 @@ from typing import Any
 import numpy
 
 from ppl import ops
-from ppl.diagnosis.comparison import differ, worst
-from ppl.diagnosis.places import Place, place_of
-from ppl.diagnosis.report import Fault
-from ppl.diagnosis.runs import Point, Subject, as_array, host, log_densities
 from ppl.ops import autodiff
+from ppl.testing.diagnosis.comparison import differ, worst
+from ppl.testing.diagnosis.places import Place, place_of
+from ppl.testing.diagnosis.report import Fault
+from ppl.testing.diagnosis.runs import Point, Subject, as_array, host, log_densities
 
 STEP = 1e-4
 RTOL, ATOL = 2e-4, 1e-5

@@ -8,14 +8,14 @@ from typing import Any
 import numpy
 
 from ppl import distributions, ops
-from ppl.diagnosis import gradients, plates
-from ppl.diagnosis.arguments import subject_of
-from ppl.diagnosis.places import libraries_of
-from ppl.diagnosis.points import point_of
-from ppl.diagnosis.report import DebugReport
-from ppl.diagnosis.runs import SEED, Failure, Point, Run, Site, Subject, host, run, setting
 from ppl.params import get_param_store
 from ppl.runtime import is_distribution
+from ppl.testing.diagnosis import gradients, plates
+from ppl.testing.diagnosis.arguments import subject_of
+from ppl.testing.diagnosis.places import libraries_of
+from ppl.testing.diagnosis.points import point_of
+from ppl.testing.diagnosis.report import DebugReport
+from ppl.testing.diagnosis.runs import SEED, Failure, Point, Run, Site, Subject, host, run, setting
 
 DRAWS = 8
 HEAD = ("site", "kind", "value", "batch", "event", "values", "log density", "entries", "verdict")

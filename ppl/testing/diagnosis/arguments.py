@@ -6,8 +6,8 @@ import inspect
 from typing import Any
 
 from ppl import tree
-from ppl.diagnosis.runs import Subject, is_array
 from ppl.errors import DiagnosisError
+from ppl.testing.diagnosis.runs import Subject, is_array
 
 
 def subject_of(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Subject:

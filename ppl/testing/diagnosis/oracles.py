@@ -9,7 +9,7 @@ import numpy
 from scipy import special, stats
 
 from ppl import distributions
-from ppl.diagnosis.runs import host
+from ppl.testing.diagnosis.runs import host
 
 Density = Callable[[Any, Any], Any]
 

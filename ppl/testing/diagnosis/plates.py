@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy
 
-from ppl.diagnosis.runs import Point, Run, Site
+from ppl.testing.diagnosis.runs import Point, Run, Site
 
 SHIFT = 0.37
 # More latent sites than these in plates are not moved one by one.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy
 
 from ppl import constraints, distributions, ops
-from ppl.diagnosis.runs import Site, host
+from ppl.testing.diagnosis.runs import Site, host
 from ppl.transforms import biject_to
 from ppl.transforms.transform import Transform
 
