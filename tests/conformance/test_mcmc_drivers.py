@@ -19,7 +19,7 @@ import pytest
 
 import ppl
 from ppl import distributions as dist
-from ppl import infer, ops
+from ppl import infer, ops, registry
 from ppl.errors import InferenceError, InitializationError, PplWarning
 from ppl.infer import diagnostics
 from ppl.infer.mcmc import driver
@@ -425,7 +425,7 @@ def test_reruns_compile_nothing_and_keep_no_memory(backend, rng, reruns):
 MEMORY = """
 import sys
 import ppl
-from ppl import infer, ops
+from ppl import infer, ops, registry
 ppl.set_backend(sys.argv[1])
 ppl.set_default_dtype("float64")
 kind, options = {"HMC": (infer.HMC, {"num_steps": 1}), "NUTS": (infer.NUTS, {"max_tree_depth": 2})}[sys.argv[2]]
@@ -452,6 +452,25 @@ def test_memory_of_long_runs_is_that_of_the_draws(backend, kernel):
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
     assert result.returncode == 0, result.stderr
     assert 0.8 < float(result.stdout) < 1.5
+
+
+@pytest.mark.parametrize("size", [3, 2000])
+def test_a_loop_returns_what_its_steps_returned(backend, size):
+    """Large outputs, which may be moved as they come, and small ones alike; ``None`` has no leaves."""
+
+    def step(state, shift):
+        grown = 2.0 * state + shift
+        return grown, {"state": grown, "both": (ops.sum(state), None), "flag": grown > 0.0}
+
+    start = numpy.linspace(-2.0, 1.0, size)
+    found, outputs = registry.active().infer.loop(step)(ops.array(start), 5, ops.array(0.25))
+    rows = [start]
+    for _ in range(5):
+        rows.append(2.0 * rows[-1] + 0.25)
+    numpy.testing.assert_allclose(ops.to_numpy(found), rows[-1], rtol=1e-12)
+    numpy.testing.assert_allclose(outputs["state"], rows[1:], rtol=1e-12)
+    numpy.testing.assert_allclose(outputs["both"][0], [row.sum() for row in rows[:-1]], rtol=1e-10)
+    numpy.testing.assert_array_equal(outputs["flag"], numpy.array(rows[1:]) > 0.0)
 
 
 def test_blocks_of_many_sizes_keep_every_draw(backend, monkeypatch):

@@ -28,6 +28,9 @@ COMPILE_LEAST, COMPILE_NODE = 4.0, 0.03
 FURTHER_NODE = 0.011
 TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-4, torch.complex128: 1e-8}
 
+# Up to so many elements two threads gain a third of the time at most and lose on sums; waiting for each other they may lose all.
+LARGEST_FOR_ONE_THREAD = 65536
+
 # Leaves that are no data: they belong to the signature and pass through as they are.
 STATIC = (str, bytes, torch.Generator)
 
@@ -303,14 +306,18 @@ def _through_compiler(recorded, inputs):
     """Return compiled code of a graph for inputs of these shapes.
 
     The compiler behind torch.compile is called directly where it can be, because shapes and dtypes are looked at here already:
-    that takes 0.4 of the time of a call through torch.compile (benchmarks/torch_compile.py).
+    that takes 0.4 of the time of a call through torch.compile (benchmarks/torch_compile.py). Its loops would be split among
+    threads from some hundred elements on, which saves nothing there and waits where other programs use the machine.
     """
+    options = {"size_asserts": False}
+    if graph.largest(recorded) <= LARGEST_FOR_ONE_THREAD:
+        options["cpp.threads"] = 1
     try:
         # Loaded here, because it takes a second; by name, because torch promises nothing about it: torch.compile is the fallback.
-        return importlib.import_module("torch._inductor").compile(recorded, inputs, options={"size_asserts": False})
+        return importlib.import_module("torch._inductor").compile(recorded, inputs, options=options)
     except Exception:
         pass
-    return torch.compile(recorded, dynamic=False)
+    return torch.compile(recorded, dynamic=False, options=options)
 
 
 def _agree(found, expected):

@@ -199,6 +199,12 @@ def _call_directly(graph):
             node.target = getattr(torch, name)
 
 
+def largest(graph_module):
+    """Return the number of elements of the largest value of a recorded graph, its inputs included."""
+    values = (node.meta.get("val") for node in graph_module.graph.nodes)
+    return max((value.numel() for value in values if isinstance(value, torch.Tensor)), default=0)
+
+
 def cost(graph_module, dispatch, element):
     """Estimate the seconds of one run: ``dispatch`` for each node and ``element`` for each element of its result."""
     total = 0.0

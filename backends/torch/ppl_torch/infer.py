@@ -9,16 +9,23 @@ import torch
 from ppl import tree
 from ppl.errors import PplWarning
 from ppl_torch import autodiff, linalg, merging, random
+from ppl_torch.compile import LARGEST_FOR_ONE_THREAD
 
 ROWS_A_BLOCK = 1024
-# torch itself splits elementwise work among threads from this size on.
-LARGEST_FOR_ONE_THREAD = 32768
+
+
+# From this size on, outputs of a step on the processor are copied into one array as they come.
+SMALLEST_TO_COPY = 1024
 
 
 def _host(leaves):
     if isinstance(leaves[0], torch.Tensor):
         return torch.stack([leaf.detach() for leaf in leaves]).cpu().numpy()
     return numpy.asarray(leaves)
+
+
+def _is_copied(leaf):
+    return isinstance(leaf, torch.Tensor) and leaf.device.type == "cpu" and leaf.numel() >= SMALLEST_TO_COPY
 
 
 COMPILES_AHEAD = False
@@ -34,12 +41,26 @@ def loop(step, quick=True):
     """
 
     def run(state, num_steps, *arguments):
-        outputs = []
+        rows, copies = [], {}
         with threads_that_pay((state, arguments)):
-            for _ in range(num_steps):
+            for index in range(num_steps):
                 state, output = step(state, *arguments)
-                outputs.append(output)
-        return state, tree.map(lambda *leaves: _host(leaves), *outputs)
+                leaves = tree.leaves(output)
+                if index == 0:
+                    copies = {
+                        place: torch.empty((num_steps, *leaf.shape), dtype=leaf.dtype)
+                        for place, leaf in enumerate(leaves)
+                        if _is_copied(leaf)
+                    }
+                # Hundreds of large outputs, each kept by itself, would leave the memory between them in pieces.
+                for place, copy in copies.items():
+                    copy[index] = leaves[place].detach()
+                    leaves[place] = None
+                rows.append(leaves)
+        columns = enumerate(zip(*rows, strict=True))
+        return state, tree.unflatten(
+            output, [copies[place].numpy() if place in copies else _host(column) for place, column in columns]
+        )
 
     return run
 

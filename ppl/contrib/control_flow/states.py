@@ -24,27 +24,27 @@ class Summed(Distribution):
     """
 
     def __init__(self, like: Any, log_density: Any, batch_shape: Any) -> None:
-        self._like, self._log_density = like, log_density
+        self.like, self._log_density = like, log_density
         super().__init__(tuple(batch_shape), tuple(like.event_shape), validate_args=False)
 
     @property
     def support(self) -> Any:
         """The support of the site."""
-        return self._like.support
+        return self.like.support
 
     @property
     def has_rsample(self) -> bool:
         """Whether draws of the site have gradients."""
-        return bool(self._like.has_rsample)
+        return bool(self.like.has_rsample)
 
     @property
     def has_enumerate_support(self) -> bool:
         """Whether the support of the site is finite."""
-        return bool(self._like.has_enumerate_support)
+        return bool(self.like.has_enumerate_support)
 
     def enumerate_support(self, expand: bool = True) -> Any:
         """Return the values of the site along a new leading axis."""
-        values = self._like.enumerate_support(expand=False)
+        values = self.like.enumerate_support(expand=False)
         shape = tuple(ops.shape(values))
         event = shape[len(shape) - self.event_dim :]
         values = ops.reshape(values, (shape[0], *(1,) * len(self.batch_shape), *event))
@@ -91,10 +91,12 @@ class States:
         found = {}
         for variable in (*self.steps.carried, *self.steps.local):
             site = self.sites[variable.name]
-            support = site.message["fn"].enumerate_support(expand=False)
-            events = tuple(ops.shape(support))[ops.ndim(support) - len(site.message["fn"].event_shape) :]
+            fn = site.message["fn"]
+            fn = fn.like if isinstance(fn, Summed) else fn
+            support = fn.enumerate_support(expand=False)
+            events = tuple(ops.shape(support))[ops.ndim(support) - len(fn.event_shape) :]
             support = ops.reshape(support, (variable.size, *events))
-            found[variable.name] = Series(variable.size, support, self._plates(site), length, self.reverse)
+            found[variable.name] = Series(variable.size, support, self._plates(site), length, self.reverse, fn)
         return found
 
     def _plates(self, site: Any) -> dict[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from math import isfinite, prod
 from typing import Any
 
@@ -17,6 +18,7 @@ from ppl.infer.elbo.expectation import Cost, expectation, weight_of
 from ppl.infer.elbo.matching import check_match
 from ppl.infer.elbo.trace_elbo import Trace_ELBO
 from ppl.infer.enum import loops, runs
+from ppl.infer.enum.assignment import Series
 from ppl.infer.enum.pairs import SEQUENTIAL_COUNT, run_pairs
 from ppl.infer.enum.probe import probe
 from ppl.infer.latents import is_latent
@@ -130,21 +132,26 @@ class TraceEnum_ELBO(ELBO):
         """Return the posterior distribution of each enumerated site of the model by itself, given the data and the guide's draws.
 
         :param args: arguments of model and guide.
-        :returns: by site name a distribution whose batch dimensions are the site's plates.
+        :returns: by site name a distribution whose batch dimensions are the site's plates, behind one of the steps for a site
+            inside of :func:`~ppl.contrib.control_flow.scan`.
         :raises InferenceError: if a site of the guide is enumerated, or there are several particles.
+        :raises EnumerationError: if a plate inside of the step of a scan is a minibatch.
 
         Where a plate is a minibatch, each of its elements tells of the sites outside as much as all those that it stands for.
         """
-        model_trace, _, density = self._run_once(model, guide, args, kwargs, "compute_marginals")
-        loops.refuse(model_trace, "compute_marginals")
+        model_trace, guide_trace, density = self._run_once(model, guide, args, kwargs, "compute_marginals")
         # A common scale multiplies the logarithm of the sum, and says nothing of what is summed; others are refused.
         runs.components(density)
         with runs.by_name(density):
             found = elimination.marginals(density.factors, set(density.variables), set(density.plates), density.plate_scales)
-        return {
+        marginals = {
             name: _distribution(model_trace.nodes[name], Packed(*found[symbol]), density)
             for symbol, name in density.variables.items()
         }
+        # The last values of a loop are sites of the trace, their marginals the last row of those of all steps.
+        tables = loops.marginals(model_trace, lambda other: runs.log_evidence(runs.collect(other, given=guide_trace.nodes)))
+        series = loops.series_of(model_trace)
+        return {**marginals, **{name: _distribution_of_steps(series[name], table) for name, table in tables.items()}}
 
     def sample_posterior(self, model: Model, guide: Model, *args: Any, **kwargs: Any) -> Any:
         """Return what the model returns at a joint posterior draw of its enumerated sites, given the data and the guide's draws.
@@ -305,12 +312,24 @@ def _distribution(site: Message, marginal: Packed, density: runs.Enumerated) -> 
     """Return the distribution of a site's values given the logarithms of their probabilities."""
     places = {density.symbols.of_plate(frame.name): frame.dim - 1 for frame in site["cond_indep_stack"] if frame.dim is not None}
     logits = unpack(marginal, {**places, density.symbols.of_variable(site["name"]): -1})
-    fn = innermost(site["fn"])
+    return _over_values(site["fn"], logits, lambda: runs.support_of(site))
+
+
+def _distribution_of_steps(series: Series, table: Any) -> Any:
+    """Return the distribution of the values in each step given multiples of their probabilities: steps, plates, values."""
+    plates = tuple(series.plates.get(dim, 1) for dim in range(min(series.plates, default=0), 0))
+    # What counts for a whole plate has as many times the derivative of one element.
+    probs = (table / table.sum(-1, keepdims=True)).reshape((series.length, *plates, series.size))
+    return _over_values(series.fn, ops.log(ops.array(probs)), lambda: series.support)
+
+
+def _over_values(fn: Any, logits: Any, support: Callable[[], Any]) -> Any:
+    """Return the distribution over the support of ``fn`` whose probabilities have these logarithms, along the last axis."""
+    fn = innermost(fn)
     if isinstance(fn, dist.Bernoulli):
         return dist.Bernoulli(logits=logits[..., 1] - logits[..., 0])
     for family in (dist.Categorical, dist.OneHotCategorical):
         if isinstance(fn, family):
             return family(logits=logits)
-    values = runs.support_of(site)
-    batch = tuple(logits.shape)
+    values, batch = support(), tuple(logits.shape)
     return dist.Empirical(ops.broadcast_to(values, (*batch, *tuple(values.shape)[1:])), logits)

@@ -48,6 +48,7 @@ class Series(NamedTuple):
     :param plates: the sizes of the plates around it by their dimension.
     :param length: how many steps.
     :param reverse: whether the last step comes first.
+    :param fn: the distribution of one step.
     """
 
     size: int
@@ -55,6 +56,7 @@ class Series(NamedTuple):
     plates: dict[int, int]
     length: int
     reverse: bool
+    fn: Any
 
     @property
     def shape(self) -> Shape:

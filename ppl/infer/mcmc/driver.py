@@ -21,7 +21,7 @@ CHUNK_SECONDS = 0.25
 LARGEST_CHUNK = 256
 # Positions are constrained in blocks of at most so many rows, and of at most so many numbers with all their sites.
 BLOCK_ROWS = 4096
-BLOCK_NUMBERS = 1 << 21
+BLOCK_NUMBERS = 1 << 19
 
 
 class Stop:
@@ -226,6 +226,8 @@ def drive(
                 if checkpoint:
                     checkpoint.note(kept, session.visited)
                     checkpoint.commit_if_due(lambda: sampler.describe(session))
+                # The next chunk is made without the last one beside it in memory.
+                del draws, kept
         if checkpoint:
             checkpoint.commit(sampler.describe(session))
     writer.close()
