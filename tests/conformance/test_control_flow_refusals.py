@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from test_control_flow import DATA, PARALLEL, evidence, hidden_markov, walk
+from test_control_flow import DATA, PARALLEL, evidence, walk
 
 import ppl
 from ppl import distributions as dist
 from ppl import handlers, infer, ops
 from ppl.contrib.control_flow import scan
-from ppl.errors import DuplicateSite, EnumerationError, InferenceError, PlateCollision, ShapeError, SiteError
+from ppl.errors import DuplicateSite, EnumerationError, PlateCollision, ShapeError, SiteError
 from ppl.infer.enum import runs
 
 
@@ -70,9 +70,6 @@ def test_what_no_chain_of_one_step_is_is_refused(backend):
 
     with pytest.raises(EnumerationError, match=r"'x' has the scale 2.0.*try handlers.scale around scan"):
         evidence(scaled, ops.array(DATA))
-    model = hidden_markov()[0]
-    with pytest.raises(InferenceError, match=r"compute_marginals.*'state'.*infer_discrete"):
-        infer.TraceEnum_ELBO(max_plate_nesting=0).compute_marginals(model, lambda data: None, ops.array(DATA))
 
 
 def test_sequential_enumeration_is_refused(backend):
