@@ -51,8 +51,7 @@ class DiscreteHMM(Distribution):
         if len(observed) < 2 or {*tuple(ops.shape(transition))[-2:], observed[-1]} != {states}:
             raise ShapeError(
                 f"DiscreteHMM: {states} initial logits, transition logits of shape {tuple(ops.shape(transition))} and "
-                "observations "
-                f"of batch shape {observed}; expected (..., K), (..., T, K, K) and (..., T, K) with one K"
+                f"observations of batch shape {observed}; expected (..., K), (..., T, K, K) and (..., T, K) with one K"
             )
         steps = {ops.shape(transition)[-3], observed[-2]}
         self.duration = duration_of("DiscreteHMM", steps, duration)

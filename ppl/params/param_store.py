@@ -188,8 +188,7 @@ class ParamStoreDict:
             if ops.shape(new) != ops.shape(old):
                 raise ParamError(
                     f"parameter {name!r} has unconstrained shape {ops.shape(old)}, got a value of shape {ops.shape(new)}; "
-                    f"expected "
-                    "the same shape; try another name, or del store[name] first"
+                    "expected the same shape; try another name, or del store[name] first"
                 )
             self._unconstrained[name] = _leaf(new)
 
@@ -219,8 +218,7 @@ class ParamStoreDict:
             if shape != expected:
                 raise ParamError(
                     f"parameter {name!r} returns with an initial value of shape {shape}, but the store holds shape {expected}; "
-                    f"expected "
-                    "one shape for a name; try another name, or ppl.clear_param_store() between models"
+                    "expected one shape for a name; try another name, or ppl.clear_param_store() between models"
                 )
         return value
 
@@ -238,8 +236,7 @@ class ParamStoreDict:
             if not inside:
                 raise ConstraintError(
                     f"the value of parameter {name!r} lies outside its constraint {constraint!r}: {_excerpt(array)}; expected "
-                    f"every "
-                    "element inside; try another initial value or constraint"
+                    "every element inside; try another initial value or constraint"
                 )
             unconstrained = host.evaluate(_unconstrained, constraint, array)
             self._unconstrained[name] = _leaf(unconstrained)

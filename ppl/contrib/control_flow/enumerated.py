@@ -140,8 +140,7 @@ class EnumeratedLoop:
                 raise EnumerationError(
                     f"the carry of scan has an array of shape {shape}, whose dim={dim} of size {shape[dim]} is that of no "
                     f"enumerated site; expected the values of {[site.name for site in self.sites.values()]} in the carry, "
-                    "without "
-                    "event dimensions; try to compute what follows from them in the next step"
+                    "without event dimensions; try to compute what follows from them in the next step"
                 )
         return Leaf(frozenset(dim for dim in wide if dim in self.sites or dim not in self.owners), 0, None)
 
@@ -181,8 +180,7 @@ class EnumeratedLoop:
             if _core(shape) != _core(before):
                 raise ShapeError(
                     f"the carry of scan has an array of shape {before} after the first step and {shape} after "
-                    "the "
-                    "next; expected the same; try to broadcast it in the step"
+                    "the next; expected the same; try to broadcast it in the step"
                 )
 
     def _refuse_late(self, dim: int) -> NoReturn:
@@ -284,11 +282,9 @@ class EnumeratedLoop:
             if shape[dim] != 1 and dim not in plates and (dim > self.first_dim or dim not in known):
                 raise EnumerationError(
                     f"site {site.name!r} inside scan has a log density of shape {shape} in one step, whose dim={dim} belongs to "
-                    "no "
-                    f"plate and to no enumerated site; expected plates and {sorted(self.owners.values())} alone; try .to_event "
-                    "on "
-                    "its distribution, or Vindex(table)[value, ...] of ppl.ops.indexing where it reads a table by an enumerated "
-                    "value"
+                    f"no plate and to no enumerated site; expected plates and {sorted(self.owners.values())} alone; try "
+                    ".to_event on its distribution, or Vindex(table)[value, ...] of ppl.ops.indexing where it reads a table by "
+                    "an enumerated value"
                 )
 
     def finish(self, masks: Mapping[str, Any]) -> Tree:
@@ -331,8 +327,7 @@ class EnumeratedLoop:
         if constant is not None:
             raise EnumerationError(
                 f"site {site.name!r} inside scan stands outside of a plate inside of the step, in which {head.name!r} stands, "
-                "that "
-                "the next step sees; expected the same plates; try ppl.plate around scan"
+                "that the next step sees; expected the same plates; try ppl.plate around scan"
             )
         if dim not in self.before:
             if site is not head:
@@ -383,8 +378,7 @@ class EnumeratedLoop:
             if scale is not scales[names[0]] and not _equal(scale, scales[names[0]]):
                 raise EnumerationError(
                     f"sites {names[0]!r} and {name!r} of scan have the scales {scales[names[0]]} and {scale} from around the "
-                    "loop; "
-                    "expected one for all, since the sum over enumerated sites has one; try one handlers.scale around scan"
+                    "loop; expected one for all, since the sum over enumerated sites has one; try one handlers.scale around scan"
                 )
         for site in self.recorder.sites.values():
             stack = site.message["cond_indep_stack"]
@@ -395,8 +389,7 @@ class EnumeratedLoop:
             if not site.is_computed and not _equal(site.scale, expected):
                 raise EnumerationError(
                     f"site {site.name!r} has the scale {site.scale} inside of the step of scan, whose enumerated sites are "
-                    "summed "
-                    "out; expected one scale for all sites; try handlers.scale around scan"
+                    "summed out; expected one scale for all sites; try handlers.scale around scan"
                 )
             site.scale = 1.0 if site.message["infer"].get("_enumerate_dim") not in self.before else expected
 

@@ -144,8 +144,7 @@ class Steps:
             raise EnumerationError(
                 f"site {term.name!r} inside scan lies outside of plates {names} but depends on the enumerated sites "
                 f"{[variable.name for variable in variables]} inside; expected what depends on them to be inside of the plate "
-                "too; "
-                f"try to move {term.name!r} into the plate"
+                f"too; try to move {term.name!r} into the plate"
             )
         array = term.array
         for dim in term.plates - plates:

@@ -110,8 +110,7 @@ class _Loop:
         if not isinstance(answer, tuple) or len(answer) != 2:
             raise SiteError(
                 f"the step of scan returned {type(answer).__name__}; expected a pair, the next carry and an output; try to "
-                "return "
-                "(carry, None)"
+                "return (carry, None)"
             )
         carry, output = answer
         return tree.map(_as_array, carry), tree.map(_as_array, output)
@@ -144,8 +143,7 @@ def _keep_shapes(before: Tree, after: Tree) -> None:
         if ops.shape(old) != ops.shape(new) or ops.dtype_name(old) != ops.dtype_name(new):
             raise ShapeError(
                 f"the carry of scan has an array of shape {tuple(ops.shape(old))} and dtype {ops.dtype_name(old)} before a step "
-                "and "
-                f"{tuple(ops.shape(new))}, {ops.dtype_name(new)} after it; expected the same from the second step on; try to "
+                f"and {tuple(ops.shape(new))}, {ops.dtype_name(new)} after it; expected the same from the second step on; try to "
                 "broadcast the array, or convert it, in the step"
             )
 
@@ -177,8 +175,7 @@ def _columns(xs: Tree, length: Any) -> tuple[Tree, int]:
     if len(found) != 1:
         raise ShapeError(
             f"scan got lengths that differ: {', '.join(map(str, found))}; expected one for all leaves of xs and for length; try "
-            "to "
-            "leave length out"
+            "to leave length out"
         )
     if found[0] < 1:
         raise ShapeError(f"scan got a loop of {found[0]} steps; expected one at least")
@@ -188,8 +185,7 @@ def _columns(xs: Tree, length: Any) -> tuple[Tree, int]:
 def _changed(before: Tree, after: Tree) -> str:
     return (
         f"the carry of scan changes its structure in a step, from {_shown(before)} to {_shown(after)}; expected the same "
-        "containers; "
-        "try to return as carry what init has"
+        "containers; try to return as carry what init has"
     )
 
 

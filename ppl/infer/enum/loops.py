@@ -110,7 +110,6 @@ def refuse(trace: Any, what: str) -> None:
     if loops:
         raise InferenceError(
             f"{what} is not defined where site {next(iter(loops))!r} stands for all steps of a scan, of which only the last is "
-            "in "
-            "the trace; expected enumerated sites outside of scan; try infer_discrete, which draws all of its steps, or a Python "
-            "loop under ppl.markov"
+            "in the trace; expected enumerated sites outside of scan; try infer_discrete, which draws all of its steps, or a "
+            "Python loop under ppl.markov"
         )
