@@ -16,6 +16,10 @@ class GapError(BackendError, NotImplementedError):
     """The active backend, or a family of distributions, declares in its ``gaps`` that it lacks this feature, and why."""
 
 
+class ConcreteValueError(BackendError, TypeError):
+    """Python code needs the value of an array that is not known where a function is compiled or differentiated."""
+
+
 class HandlerError(PplError, ValueError):
     """An effect handler was built or used wrongly."""
 

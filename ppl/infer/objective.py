@@ -124,10 +124,16 @@ class Objective:
 
     :param loss: an object with the method ``estimate(model, guide, args, kwargs, key)``, or the function.
 
-    :raises InferenceError: if it is neither.
+    :raises InferenceError: if it is neither, or if model or guide cannot be called.
     """
 
     def __init__(self, model: Model, guide: Model, loss: Any) -> None:
+        for role, part in (("model", model), ("guide", guide)):
+            if not callable(part):
+                raise InferenceError(
+                    f"the {role} is an object of type {type(part).__name__}, which cannot be called; expected a function with "
+                    "primitives; try SVI(model, guide, optim, loss), in this order"
+                )
         if isinstance(loss, type) or (not hasattr(loss, "estimate") and not callable(loss)):
             received = f"the class {loss.__name__}" if isinstance(loss, type) else type(loss).__name__
             raise InferenceError(

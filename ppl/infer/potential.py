@@ -12,7 +12,7 @@ from math import isfinite
 from typing import Any, Protocol
 
 from ppl import handlers, ops, registry, tree
-from ppl.errors import EnumerationError, InferenceError, PplError, PplWarning
+from ppl.errors import ConcreteValueError, EnumerationError, InferenceError, PplError, PplWarning
 from ppl.infer.latents import LatentSite, is_latent, refuse_discrete, split_vector
 from ppl.infer.particles import deepest_plate
 from ppl.ops import autodiff, compile
@@ -201,9 +201,9 @@ class Potential:
         """
         try:
             yield
-        except PplError:
-            raise
         except Exception as error:
+            if isinstance(error, PplError) and not isinstance(error, ConcreteValueError):
+                raise
             # Outside of the block values are concrete, and go where abstract ones, of which a backend learns shapes, do not.
             reason = self._reason(max_plate_nesting)
             if reason is None:

@@ -5,6 +5,7 @@ what to try. After each of them the handler stack is empty, params, backend and 
 has the log density that scipy gives it.
 """
 
+import contextlib
 import importlib
 import math
 import os
@@ -22,6 +23,7 @@ from ppl import distributions as dist
 from ppl import handlers, infer, ops, optim, registry
 from ppl.errors import (
     BackendError,
+    ConcreteValueError,
     ConstraintError,
     DuplicateSite,
     InferenceError,
@@ -245,6 +247,42 @@ def param_without_a_value():
     density(lambda: ppl.param("loc"))
 
 
+def branching():
+    x = ppl.sample("x", dist.Normal(0.0, 1.0))
+    if x > 0.0:
+        x = 2.0 * x
+    ppl.sample("y", dist.Normal(x, 1.0), obs=ops.array(1.0))
+
+
+@contextlib.contextmanager
+def where_it_runs_it_warns():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@where_it_runs_it_warns()
+def branch_on_a_value_in_nuts():
+    sample_with_nuts(branching)
+
+
+def branch_on_a_value_in_svi():
+    fit(branching, infer.AutoNormal(branching))
+
+
+@where_it_runs_it_warns()
+def value_as_a_python_number_in_nuts():
+    def model():
+        x = ppl.sample("x", dist.Normal(0.0, 1.0))
+        ppl.sample("y", dist.Normal(math.exp(x), 1.0), obs=ops.array(1.0))
+
+    sample_with_nuts(model)
+
+
+def model_that_cannot_be_called():
+    infer.SVI(3, lambda: None, optim.Adam(lr=0.1), infer.Trace_ELBO())
+
+
 def start_is_nan():
     def model():
         x = ppl.sample("x", dist.Normal(0.0, 1.0))
@@ -330,6 +368,13 @@ ROWS = [
     Row(param_outside_its_constraint, ConstraintError, ("'width'", "positive"), "expected every", "-2.5", "try another initial"),
     Row(param_of_another_shape, ParamError, ("'loc'",), "expected one shape", "shape (3,)", "try another name"),
     Row(param_without_a_value, ParamError, ("'loc'",), "an initial value", "has no parameter", "try to give it"),
+    Row(branch_on_a_value_in_nuts, ConcreteValueError, ("`if x > 0.0:` (test_bad_input.py:",), "operations on arrays alone",
+            "as a Python bool", "try ops.where for a choice", backends=("jax",)),
+    Row(branch_on_a_value_in_svi, ConcreteValueError, ("`if x > 0.0:` (test_bad_input.py:",), "operations on arrays alone",
+            "as a Python bool", "try ops.where for a choice", backends=("jax",)),
+    Row(value_as_a_python_number_in_nuts, ConcreteValueError, ("value",), "operations on arrays alone",
+            "a Python number", "try ops", backends=("numpy", "strict", "jax")),
+    Row(model_that_cannot_be_called, InferenceError, ("the model",), "expected a function", "type int", "try SVI(model, guide"),
     Row(start_is_nan, InitializationError, ("look at site 'broken'",), "expected finite", "nan", "try init_strategy="),
     Row(start_is_infinite, InitializationError, ("look at site 'impossible'",), "expected finite", "-inf", "try init_strategy="),
     Row(loss_is_nan, InferenceError, ("model site broken",), "expected a finite loss", "the loss is nan", "try a smaller"),

@@ -14,6 +14,7 @@ ARROWS = {
     "backend": ("tree",),
     "registry": ("backend",),
     "generic": ("registry",),
+    "user_code": ("registry",),
     "ops": ("registry",),
     "constraints": ("ops",),
     "transforms": ("constraints",),
@@ -25,7 +26,7 @@ ARROWS = {
     "poutine": ("primitives",),
     "optim": ("params",),
     "nn": ("primitives",),
-    "infer": ("primitives", "optim", "nn"),
+    "infer": ("primitives", "optim", "nn", "user_code"),
     "contrib": ("infer", "generic", "poutine"),
     "testing": ("contrib",),
     "__main__": ("testing",),
@@ -40,7 +41,7 @@ OWN_LIBRARIES = {
 NATIVE_PARTS = {"distributions", "optim", "infer", "nn"}
 CONTRACT_FOR_ARRAYS = {"errors", "typing", "tree", "backend"}
 CONTRACT_FOR_NATIVE = {*CONTRACT_FOR_ARRAYS, "registry", "ops", "constraints", "transforms", "distributions", "params",
-                       "runtime", "optim"}  # fmt: skip
+                       "runtime", "optim", "user_code"}  # fmt: skip
 DANGEROUS_CALLS = {"eval", "exec", "torch.load", "torch.save", "numpy.save"}
 # writes the source that it runs, from the calls that it has recorded
 GENERATES_CODE = {"ppl_numpy.program"}

@@ -1,18 +1,45 @@
 """Drivers of inference: repeated steps in one compiled loop, structure found without running anything."""
 
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 
 import jax
 import jax.numpy as jnp
 import numpy
 from jax import lax
 
+from ppl.errors import ConcreteValueError
+from ppl.user_code import failing_line
 from ppl_jax import columns, jit, merging, pcg, random
 
 ROWS_A_BLOCK = 4096
 
 COMPILES_AHEAD = True
 """Whether a loop can be compiled in a thread beside other work, by its ``prepare``."""
+
+
+# What Python may ask of an array whose value is not known; the first is a kind of the last.
+_ASKED = {
+    jax.errors.TracerBoolConversionError: "a Python bool",
+    jax.errors.TracerIntegerConversionError: "a Python int",
+    jax.errors.TracerArrayConversionError: "a numpy array",
+    jax.errors.NonConcreteBooleanIndexError: "a mask that picks elements",
+    jax.errors.ConcretizationTypeError: "a Python number",
+}
+
+
+@contextmanager
+def _without_values():
+    """Say of a function that is traced in a block, and needs the value of an array, where it does and what to write instead."""
+    try:
+        yield
+    except tuple(_ASKED) as error:
+        kind = next(kind for known, kind in _ASKED.items() if isinstance(error, known))
+        line = failing_line(error)
+        raise ConcreteValueError(
+            f"{line or 'the model'} uses the value of an array as {kind}, but jax compiles the model before it knows any; "
+            "expected operations on arrays alone; try ops.where for a choice, ops.control.cond for a branch, ops.array in the "
+            "place of float() and numpy, or the backends numpy and torch, which run branches uncompiled"
+        ) from error
 
 
 def loop(step, quick=True, capacity=256):
@@ -46,7 +73,8 @@ def loop(step, quick=True, capacity=256):
         pieces = []
         for start in range(0, num_steps, capacity):
             count = min(capacity, num_steps - start)
-            state, buffer = chunk(state, count, arguments)
+            with _without_values():
+                state, buffer = chunk(state, count, arguments)
             pieces.append(jax.tree.map(lambda rows, count=count: numpy.asarray(rows)[:count], buffer))
         return state, jax.tree.map(lambda *parts: numpy.concatenate(parts) if len(parts) > 1 else parts[0], *pieces)
 
@@ -75,7 +103,8 @@ def evaluate_shapes(fn, *arguments):
         fn(*arguments)
         return ()
 
-    jax.eval_shape(effects_only, *arguments)
+    with _without_values():
+        jax.eval_shape(effects_only, *arguments)
 
 
 def quiet():

@@ -13,7 +13,7 @@ from autograd.extend import VJPNode, vspace
 from autograd.tracer import Box, getval, new_box, toposort, trace_stack
 
 from ppl import tree
-from ppl.errors import PplError
+from ppl.errors import ConcreteValueError, PplError
 from ppl_numpy import ops
 from ppl_numpy.recording import Recorded, active_tape
 
@@ -88,6 +88,20 @@ def _scalar(fn, value):
         raise PplError(f"the gradient of {name!r} needs a scalar result, got shape {ops.shape(value)}; try ops.sum or jacobian")
 
 
+def _run(fn, args, kwargs):
+    """Return ``fn(*args, **kwargs)``; what cannot be differentiated because Python took a number out of it says so."""
+    try:
+        return fn(*args, **kwargs)
+    except TypeError as error:
+        if "ArrayBox" not in str(error):
+            raise
+        raise ConcreteValueError(
+            f"a value that is being differentiated was turned into a Python number or a plain array ({error}); expected "
+            "operations on arrays alone; try ops.array and ops.stack in the place of float() and numpy, or "
+            "ops.autodiff.stop_gradient on what needs no derivative"
+        ) from error
+
+
 def value_and_grad(fn, argnums=0, has_aux=False):
     positions = argnums if isinstance(argnums, tuple) else (argnums,)
 
@@ -98,7 +112,7 @@ def value_and_grad(fn, argnums=0, has_aux=False):
             swapped = list(args)
             for i, argument in zip(positions, tree.unflatten(chosen, trace.boxes), strict=True):
                 swapped[i] = argument
-            output = fn(*swapped, **kwargs)
+            output = _run(fn, swapped, kwargs)
             if has_aux:
                 output, aux = output
             value, node = trace.open(output)

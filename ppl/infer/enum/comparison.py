@@ -15,12 +15,13 @@ from ppl.handlers.messenger import Handler
 from ppl.handlers.trace_struct import Trace
 from ppl.infer.enum.assignment import Assignment, Misfit, Variable, assignments, variable_of
 from ppl.infer.enum.numbers import point_of
-from ppl.infer.enum.source import advice, failing_line
+from ppl.infer.enum.source import advice
 from ppl.ops import host, random
 from ppl.params import get_param_store
 from ppl.runtime import STACK, draw, is_distribution, validation_scope
 from ppl.transforms import biject_to
 from ppl.typing import Message
+from ppl.user_code import failing_line
 
 # The relative difference by size of number in bytes that no order of sums explains, and what may as well be minus infinity.
 TOLERANCES, UNDERFLOW = {8: 1e-6, 4: 1e-3}, -80.0
@@ -147,9 +148,11 @@ class Comparison:
         if site is not None:
             shape = tuple(ops.shape(site["value"]))
             holds = f"; under enumeration site {site['name']!r} holds all of its values at once, an array of shape {shape}"
+        line = failing_line(error)
+        raised = f"{line} raised " if line else ""
         sequence = "" if self.guide is None else ", or infer={'enumerate': 'sequential'}, a run a value, at a site of the guide"
         raise EnumerationError(
-            f"the model runs with single values of its discrete sites but not with all of them at once: {failing_line(error)}"
+            f"the model runs with single values of its discrete sites but not with all of them at once: {raised}"
             f"{type(error).__name__}: {error}{holds}; expected operations on arrays, which take each value along a dimension of "
             "its own; try ops.where in the place of if, Vindex(table)[x] of ppl.ops.indexing in the place of a list, and masks "
             f"in the place of loops of a random length{sequence}"

@@ -11,11 +11,11 @@ from ppl.errors import EnumerationError, PplWarning
 from ppl.infer.enum.assignment import assignments
 from ppl.infer.enum.comparison import Comparison, Traces, first_fault, host_density, scored, variables_of
 from ppl.infer.enum.numbers import noise, on_host, placed
-from ppl.infer.enum.source import failing_line
 from ppl.ops import autodiff, host
 from ppl.params import get_param_store
 from ppl.transforms import transform_to
 from ppl.typing import Message
+from ppl.user_code import failing_line
 
 RUNS = 3
 # How far parameters and arguments move, in unconstrained units and relative to themselves.
@@ -94,9 +94,10 @@ def _check(comparison: Comparison) -> Exception | None:
 
 def _unknown(failure: Exception) -> str:
     """Return a sentence on a model that only runs with all values at once."""
+    line = failing_line(failure)
     return (
         "the model runs with all values of its discrete sites at once but not with single ones, so that it is not known whether "
-        f"both mean the same: all {RUNS} runs with single values failed, first {failing_line(failure) or 'with '}"
+        f"both mean the same: all {RUNS} runs with single values failed, first {line + ' raised' if line else 'with'} "
         f"{type(failure).__name__}: {failure}; expected a model that runs either way; try to count axes from the right, "
         "x[..., 0], and Vindex(table)[x, ...] of ppl.ops.indexing, then ppl.check_enumeration(model), which tries every joint "
         "value"

@@ -5,17 +5,13 @@ from __future__ import annotations
 import ast
 import inspect
 import os
-import sys
 import textwrap
-import traceback
 from collections.abc import Collection
 from types import CodeType
 from typing import NamedTuple
 
-from ppl import registry
 from ppl.handlers.trace_struct import Trace, line_of
 
-_LIBRARIES = tuple({os.path.join(os.path.dirname(module.__file__ or ""), "") for module in (sys.modules["ppl"], os)})
 INDEX = "x[value] puts the axes of an enumerated value first, so that a further index takes one of them"
 REDUCE = "an index such as x[0], or a sum over all axes, takes the axis along which x has all its values"
 
@@ -72,17 +68,6 @@ def _general(owners: Collection[str], loses: bool) -> str:
     only = next(iter(owners)) if len(owners) == 1 else ""
     value = only if only.isidentifier() else "value"
     return f"{INDEX}; try Vindex(table)[{value}, ...] of ppl.ops.indexing, or table[{value}][..., i, :]"
-
-
-def failing_line(error: BaseException) -> str:
-    """Return the line of the user's code in which an error arose and that it raised, or nothing if it is not known."""
-    backend = getattr(registry.active().ops, "__file__", None)
-    libraries = _LIBRARIES if backend is None else (*_LIBRARIES, os.path.join(os.path.dirname(backend), ""))
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(libraries)]
-    frames = [frame for frame in frames if "site-packages" not in frame.filename and not frame.filename.startswith("<")]
-    if not frames or not frames[-1].line:
-        return ""
-    return f"`{frames[-1].line}` ({os.path.basename(frames[-1].filename)}:{frames[-1].lineno}) raised "
 
 
 def _reads(code: CodeType, line: int, owners: Collection[str], enumerated: Collection[str]) -> list[_Read]:
