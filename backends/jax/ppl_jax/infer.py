@@ -128,7 +128,8 @@ def map_rows(fn, rows, *arguments):
     for start in range(0, len(rows), size):
         block = rows[start : start + size]
         padded = numpy.concatenate([block, numpy.repeat(block[-1:], size - len(block), axis=0)])
-        count, results = len(block), mapped(jnp.asarray(padded), *arguments)
+        with _without_values():
+            count, results = len(block), mapped(jnp.asarray(padded), *arguments)
         blocks.append(jax.tree.map(lambda leaf, count=count: numpy.asarray(leaf)[:count], results))
     return jax.tree.map(lambda *leaves: numpy.concatenate(leaves), *blocks)
 
