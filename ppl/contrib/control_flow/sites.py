@@ -246,6 +246,8 @@ class Recorder(Handler):
             site.reached += 1
             before, value = whole["fn"], whole["value"]
             if isinstance(handler, handlers.enum):
+                if value is None:
+                    _refuse_draws(site)
                 # It looks at the dimensions of a single step, among which it finds one for the values.
                 whole["fn"] = fn if site.is_computed else _expanded(fn, site)
                 handler.process_message(whole)
@@ -274,11 +276,6 @@ class Recorder(Handler):
         whole, infer = site.message, site.message["infer"]
         value = whole["value"]
         if site.source == "enumerated" and value is site.given and not whole["is_observed"]:
-            if infer.get("num_samples") is not None:
-                raise EnumerationError(
-                    f"site {site.name!r} inside scan is marked with num_samples={infer['num_samples']}; expected all values of "
-                    "its support, which are the same in each step; try to leave num_samples out"
-                )
             return
         replayed = "_enumerate_dim" in infer and site.source != "enumerated" and not whole["is_observed"]
         site.given, site.source = None, "drawn"
@@ -392,6 +389,16 @@ class Recorder(Handler):
             check_value_shape(message)
         for handler in self.around[len(self.around) - site.reached :]:
             handler.postprocess_message(message)
+
+
+def _refuse_draws(site: Site) -> None:
+    """Raise if a site asks for some of its values, drawn, in the place of all."""
+    infer = site.message["infer"]
+    if infer.get("enumerate") == "parallel" and infer.get("num_samples") is not None:
+        raise EnumerationError(
+            f"site {site.name!r} inside scan is marked with num_samples={infer['num_samples']}; expected all values of its "
+            "support, which are the same in each step; try to leave num_samples out"
+        )
 
 
 def log_prob(site: Site, message: Message, masks: dict[str, Any]) -> Any:
