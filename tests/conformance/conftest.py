@@ -27,9 +27,11 @@ NIGHTLY_ON_JAX |= {
 }
 # Each compiles a dozen programs or more; a sister of it runs on jax every day.
 NIGHTLY_ON_JAX |= {
+    "test_a_scale_and_a_plate_in_between_change_nothing",
     "test_any_chain_is_summed_exactly",
     "test_beta_posterior",
     "test_the_mode_of_steps_that_look_back",
+    "test_the_most_probable_path_and_draws_of_all_steps",
     "test_discrete_posterior_by_score_function",
     "test_draws_under_vmap",
     "test_subsampled_plate",
