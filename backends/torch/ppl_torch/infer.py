@@ -12,8 +12,6 @@ from ppl_torch import autodiff, linalg, merging, random
 from ppl_torch.compile import LARGEST_FOR_ONE_THREAD
 
 ROWS_A_BLOCK = 1024
-
-
 # From this size on, outputs of a step on the processor are copied into one array as they come.
 SMALLEST_TO_COPY = 1024
 
