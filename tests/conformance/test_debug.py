@@ -31,6 +31,26 @@ def test_the_right_site_is_named(backend, model, args, site, word):
     names(model, args, site, word)
 
 
+def wrong_before_a_site():
+    ppl.sample("x", dist.Normal(0.0, 1.0))
+    ppl.sample("y", dist.Normal(ops.reshape(ops.zeros((2, 3)), (5,)), 1.0))
+
+
+def wrong_in_a_plate():
+    with ppl.plate("rows", 3):
+        ppl.sample("y", dist.Normal(ops.zeros((4,)), 1.0))
+
+
+@pytest.mark.parametrize("model", [wrong_before_a_site, wrong_in_a_plate])
+def test_the_line_is_one_of_the_model(backend, model):
+    """Not one of the library that the model called, however deep the error arose."""
+    line = model.__code__.co_firstlineno + 2
+    with open(__file__) as file:
+        text = file.readlines()[line - 1].strip()
+    report = names(model, (), "y", f"(at test_debug.py:{line}: {text})")
+    assert text.startswith('ppl.sample("y"'), str(report)
+
+
 @pytest.mark.nightly
 @pytest.mark.parametrize(("model", "args", "site", "word"), BROKEN)
 def test_the_right_site_is_named_for_arrays_of_every_library(backend, model, args, site, word):

@@ -425,7 +425,7 @@ def test_reruns_compile_nothing_and_keep_no_memory(backend, rng, reruns):
 MEMORY = """
 import sys
 import ppl
-from ppl import infer, ops, registry
+from ppl import infer, ops
 ppl.set_backend(sys.argv[1])
 ppl.set_default_dtype("float64")
 kind, options = {"HMC": (infer.HMC, {"num_steps": 1}), "NUTS": (infer.NUTS, {"max_tree_depth": 2})}[sys.argv[2]]

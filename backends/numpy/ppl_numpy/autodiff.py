@@ -138,7 +138,7 @@ def grad(fn, argnums=0):
 def _traced(fn, primals):
     """Run ``fn`` on boxes; return the trace, the output tree of plain values and the nodes of its leaves."""
     trace = _Trace(tree.leaves(primals))
-    output = fn(*tree.unflatten(primals, trace.boxes))
+    output = _run(fn, tree.unflatten(primals, trace.boxes), {})
     opened = [trace.open(leaf) for leaf in tree.leaves(output)]
     return trace, tree.unflatten(output, [value for value, _ in opened]), [node for _, node in opened]
 

@@ -317,7 +317,7 @@ def _through_compiler(recorded, inputs):
         return importlib.import_module("torch._inductor").compile(recorded, inputs, options=options)
     except Exception:
         pass
-    return torch.compile(recorded, dynamic=False, options=options)
+    return torch.compile(recorded, dynamic=False)
 
 
 def _agree(found, expected):

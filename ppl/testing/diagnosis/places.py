@@ -10,10 +10,8 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-# What the names of this library's files begin with; its backends lie beside it or among the installed packages.
-_LIBRARY = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
-_BACKENDS = re.compile(r"[\\/]ppl_(numpy|torch|jax|funsor)[\\/]")
-_INSTALLED = re.compile(r"[\\/](site|dist)-packages[\\/]|[\\/]lib[\\/]python3")
+from ppl.user_code import is_library
+
 _PRIMITIVES = ("sample", "param", "deterministic", "factor")
 _QUOTED = re.compile(r"(?:site|parameter|plate) '([^']+)'")
 ARRAY_LIBRARIES = ("torch", "jax", "numpy", "scipy")
@@ -78,8 +76,7 @@ def _model_frames(error: BaseException) -> Iterator[tuple[types.FrameType, int]]
     found = []
     traceback = error.__traceback__
     while traceback is not None:
-        name = traceback.tb_frame.f_code.co_filename
-        if not (name.startswith(_LIBRARY) or _BACKENDS.search(name) or _INSTALLED.search(name)):
+        if not is_library(traceback.tb_frame.f_code.co_filename):
             found.append((traceback.tb_frame, traceback.tb_lasti))
         traceback = traceback.tb_next
     yield from reversed(found)
