@@ -35,11 +35,13 @@ def _without_values():
     except tuple(_ASKED) as error:
         kind = next(kind for known, kind in _ASKED.items() if isinstance(error, known))
         line = failing_line(error)
-        raise ConcreteValueError(
+        told = ConcreteValueError(
             f"{line or 'the model'} uses the value of an array as {kind}, but jax compiles the model before it knows any; "
             "expected operations on arrays alone; try ops.where for a choice, ops.control.cond for a branch, ops.array in the "
             "place of float() and numpy, or the backends numpy and torch, which run branches uncompiled"
-        ) from error
+        )
+        # The way through the model stays with the error, for those who look for the site.
+        raise told.with_traceback(error.__traceback__) from error
 
 
 def loop(step, quick=True, capacity=256):

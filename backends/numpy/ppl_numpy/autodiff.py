@@ -95,11 +95,13 @@ def _run(fn, args, kwargs):
     except TypeError as error:
         if "ArrayBox" not in str(error):
             raise
-        raise ConcreteValueError(
+        told = ConcreteValueError(
             f"a value that is being differentiated was turned into a Python number or a plain array ({error}); expected "
             "operations on arrays alone; try ops.array and ops.stack in the place of float() and numpy, or "
             "ops.autodiff.stop_gradient on what needs no derivative"
-        ) from error
+        )
+        # The way through the model stays with the error, for those who look for the site.
+        raise told.with_traceback(error.__traceback__) from error
 
 
 def value_and_grad(fn, argnums=0, has_aux=False):
